@@ -1,0 +1,55 @@
+"""What a detector found: a label, a score, a box, and for a face its landmarks.
+
+This module knows the labels and the order of results, and nothing of the networks behind them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from crop_core.box import Box
+
+FACE = "face"
+PERSON = "person"
+
+# The 80 classes of COCO 2017, in the order of the networks' outputs (cocodataset.org, instances_val2017.json).
+COCO_LABELS: tuple[str, ...] = tuple(
+    "person|bicycle|car|motorcycle|airplane|bus|train|truck|boat|traffic light|fire hydrant|stop sign|"
+    "parking meter|bench|bird|cat|dog|horse|sheep|cow|elephant|bear|zebra|giraffe|backpack|umbrella|"
+    "handbag|tie|suitcase|frisbee|skis|snowboard|sports ball|kite|baseball bat|baseball glove|skateboard|"
+    "surfboard|tennis racket|bottle|wine glass|cup|fork|knife|spoon|bowl|banana|apple|sandwich|orange|"
+    "broccoli|carrot|hot dog|pizza|donut|cake|chair|couch|potted plant|bed|dining table|toilet|tv|laptop|"
+    "mouse|remote|keyboard|cell phone|microwave|oven|toaster|sink|refrigerator|book|clock|vase|scissors|"
+    "teddy bear|hair drier|toothbrush".split("|")
+)
+LABELS: tuple[str, ...] = (*COCO_LABELS, FACE)
+
+Landmarks = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One thing in the picture.
+
+    `label` is one of `LABELS`, `score` is 0 to 1, `box` lies in upright source pixels. A face
+    has five `landmarks` (x, y) in the same frame: the eye at the left of the picture, the eye
+    at the right, the nose tip, the left and the right corner of the mouth.
+    """
+
+    label: str
+    score: float
+    box: Box
+    landmarks: Landmarks | None = None
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.score <= 1.0:
+            raise ValueError(f"a score lies between 0 and 1, got {self.score}")
+
+
+def in_order(detections: Iterable[Detection]) -> tuple[Detection, ...]:
+    """Return the detections in their total order: score down, then label, then box.
+
+    Equal inputs give equal files, whatever order a device returned them in.
+    """
+    return tuple(sorted(detections, key=lambda d: (-d.score, d.label, d.box.xyxy)))

@@ -1,0 +1,160 @@
+"""NanoDet-g, an object detector for the 80 COCO classes (RangiLyu/nanodet, Apache-2.0).
+
+The graph follows the original's TensorFlow.js export, whose batch norms are folded into the
+convolutions: a CSP backbone of strides 8, 16 and 32, a PAN that adds (bilinear, half-pixel
+centres) and one head per stride that gives 80 class logits and, per side of the box, a
+distribution over 11 distances. This module knows tensors, not pictures, and not which weights
+are the right ones.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from crop_core.box import Size
+from crop_core.detection import COCO_LABELS
+from crop_core.detectors.postprocess import Candidates, best_candidates, letterboxed, padded
+
+STRIDES = (8, 16, 32)
+BINS = 11  # distances 0 to 10, in strides; the GFL head of nanodet-g.yml (reg_max: 10)
+# nanodet-g.yml: BGR means and deviations, for values 0 to 255.
+MEAN_BGR = (103.53, 116.28, 123.675)
+STD_BGR = (57.375, 57.12, 58.395)
+
+
+def _conv(channels_in: int, channels_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2)
+
+
+def _relu(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, 0.1, inplace=True)
+
+
+class _CspBlock(nn.Module):
+    """A cross-stage block of 3x3 convolutions: doubles the channels."""
+
+    def __init__(self, channels: int, pairs: int, stride: int = 2) -> None:
+        super().__init__()
+        self.first = _conv(channels, channels, 3, stride)
+        self.pairs = nn.ModuleList(
+            nn.ModuleList((_conv(channels, channels // 2, 3), _conv(channels // 2, channels // 2, 3)))
+            for _ in range(pairs)
+        )
+        self.last = _conv(channels, channels, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = y = _relu(self.first(x))
+        for pair in self.pairs:
+            a = _relu(pair[0](y))  # type: ignore[index]  # ModuleList items are typed as Module
+            y = torch.cat((_relu(pair[1](a)), a), 1)  # type: ignore[index]
+        return torch.cat((_relu(self.last(y)), first), 1)
+
+
+def _resized_like(x: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
+
+
+class NanoDet(nn.Module):
+    """The network: normalised BGR pictures in, raw head outputs per stride out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = _conv(3, 32, 3, stride=2)
+        self.stages = nn.ModuleList(
+            (_CspBlock(32, 1, stride=1), _CspBlock(64, 2), _CspBlock(128, 2), _CspBlock(256, 3))
+        )
+        self.laterals = nn.ModuleList(_conv(channels, 128, 1) for channels in (128, 256, 512))
+        self.heads = nn.ModuleList(
+            nn.Sequential(
+                _conv(128, 128, 3),
+                nn.LeakyReLU(0.1, inplace=True),
+                _conv(128, len(COCO_LABELS) + 4 * BINS, 1),
+            )
+            for _ in STRIDES
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return one float tensor [N, 80 + 4 x 11, H / stride, W / stride] per stride of `STRIDES`.
+
+        The first 80 channels are class logits; the rest are, side by side (left, top, right,
+        bottom), the logits of `BINS` distances.
+
+        Args:
+            x: Float tensor [N, 3, H, W] from `normalized`, H and W multiples of 32.
+        """
+        x = F.max_pool2d(_relu(self.stem(x)), 3, 2, 1)
+        levels = []
+        for stage in self.stages:
+            x = stage(x)
+            levels.append(x)
+        p3, p4, p5 = (lateral(level) for lateral, level in zip(self.laterals, levels[1:], strict=True))
+        p4 = p4 + _resized_like(p5, p4)
+        p3 = p3 + _resized_like(p4, p3)
+        p4 = p4 + _resized_like(p3, p4)
+        p5 = p5 + _resized_like(p4, p5)
+        return [head(level) for head, level in zip(self.heads, (p3, p4, p5), strict=True)]
+
+
+def normalized(rgb: Tensor) -> Tensor:
+    """Return the network's input for RGB pictures: BGR floats, less the mean, over the deviation.
+
+    The one place that knows of BGR and of the constants.
+
+    Args:
+        rgb: Tensor [N, 3, H, W], values 0 to 255, uint8 or float.
+    """
+    mean = torch.tensor(MEAN_BGR, device=rgb.device).view(3, 1, 1)
+    std = torch.tensor(STD_BGR, device=rgb.device).view(3, 1, 1)
+    return (rgb.flip(1).float() - mean) / std
+
+
+def decoded(outputs: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the scores and boxes of every cell of one picture.
+
+    A side lies stride x (expected bin) from the cell's centre (Li et al., "Generalized Focal
+    Loss", 2020).
+
+    Args:
+        outputs: What `NanoDet` returned for a batch of one.
+
+    Returns:
+        Scores, float tensor [cells, 80], 0 to 1; boxes, float tensor [cells, 4], xyxy in pixels
+        of the network's input.
+    """
+    scores, boxes = [], []
+    for stride, output in zip(STRIDES, outputs, strict=True):
+        height, width = output.shape[-2:]
+        flat = output[0].permute(1, 2, 0).reshape(height * width, -1).float()
+        scores.append(flat[:, : len(COCO_LABELS)].sigmoid())
+        bins = flat[:, len(COCO_LABELS) :].reshape(-1, 4, BINS).softmax(-1)
+        distances = (bins * torch.arange(BINS, device=flat.device, dtype=flat.dtype)).sum(-1) * stride
+        boxes.append(_around(_centers(height, width, stride, flat.device), distances))
+    return torch.cat(scores), torch.cat(boxes)
+
+
+def _centers(height: int, width: int, stride: int, device: torch.device) -> Tensor:
+    """Return the middles of the cells, float tensor [height x width, 2] of (x, y), row by row."""
+    y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
+    return (torch.stack((x, y), -1).reshape(-1, 2).float() + 0.5) * stride
+
+
+def _around(centers: Tensor, distances: Tensor) -> Tensor:
+    return torch.cat((centers - distances[:, :2], centers + distances[:, 2:]), 1)
+
+
+def propose(network: NanoDet, pixels: Tensor, size: Size, longest_side: int) -> Candidates:
+    """Return the network's best candidates for one picture, in source pixels.
+
+    Args:
+        network: On the device of `pixels`.
+        pixels: uint8 tensor [3, H, W], upright, at any scale.
+        size: The upright source picture's.
+        longest_side: What the picture's longer side becomes in the input; 416 is what the
+            network was trained on.
+    """
+    batch = letterboxed(pixels, longest_side)
+    scores, boxes = decoded(network(padded(normalized(batch))))
+    labels = torch.arange(len(COCO_LABELS), device=pixels.device)
+    return best_candidates(boxes, scores, labels, None, size, (batch.shape[-2], batch.shape[-1]))

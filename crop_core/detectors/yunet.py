@@ -1,0 +1,150 @@
+"""YuNet, a face detector with five landmarks (Wu, Peng and Yu, 2023; MIT).
+
+The graph follows `face_detection_yunet_2023mar.onnx`: units of a 1x1 and a depthwise 3x3
+convolution, a neck that adds upward (nearest), and four small heads per stride. This module
+knows tensors, not pictures, and not which weights are the right ones.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from crop_core.box import Size
+from crop_core.detection import FACE, LABELS
+from crop_core.detectors.postprocess import Candidates, best_candidates, letterboxed, padded
+
+STRIDES = (8, 16, 32)
+# The network sees faces of about 10 to 300 px (its authors, libfacedetection.train). At 960 px it
+# sees faces down to 1 % of the picture's longer side, 12 px in a 1024 px photo; at 320 px those
+# that fill the frame. 960 is also what a quarter of a 12-megapixel photo offers.
+LONGEST_SIDES = (960, 320)
+MAX_ENLARGEMENT = 2  # a thumbnail gains nothing from more
+HEADS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}  # name -> channels; kps: five (x, y)
+
+
+class _Unit(nn.Module):
+    """A 1x1 convolution, then a depthwise 3x3, with nothing in between."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        self.point = nn.Conv2d(channels_in, channels_out, 1)
+        self.depth = nn.Conv2d(channels_out, channels_out, 3, padding=1, groups=channels_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.depth(self.point(x))
+        assert isinstance(x, Tensor)
+        return x
+
+
+class _Pair(nn.Module):
+    """Two units with ReLU behind each."""
+
+    def __init__(self, channels_in: int, channels_mid: int, channels_out: int) -> None:
+        super().__init__()
+        self.units = nn.ModuleList((_Unit(channels_in, channels_mid), _Unit(channels_mid, channels_out)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for unit in self.units:
+            x = F.relu(unit(x), inplace=True)
+        return x
+
+
+class YuNet(nn.Module):
+    """The network: BGR pictures of 0 to 255 in, raw head outputs per stride out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, 2, 1)
+        self.stem_unit = _Unit(16, 16)
+        self.pairs = nn.ModuleList(
+            (_Pair(16, 16, 32), _Pair(32, 32, 64), _Pair(64, 64, 64), _Pair(64, 64, 64), _Pair(64, 64, 64))
+        )
+        self.laterals = nn.ModuleList(_Unit(64, 64) for _ in STRIDES)
+        self.heads = nn.ModuleList(
+            nn.ModuleDict({name: _Unit(64, channels) for name, channels in HEADS.items()}) for _ in STRIDES
+        )
+
+    def forward(self, x: Tensor) -> list[dict[str, Tensor]]:
+        """Return, per stride of `STRIDES`, a float tensor [N, channels, H / stride, W / stride] per head of `HEADS`.
+
+        Nothing is decoded yet: `cls` and `obj` are logits.
+
+        Args:
+            x: Float tensor [N, 3, H, W] from `as_input`, H and W multiples of 32.
+        """
+        x = F.relu(self.stem_unit(F.relu(self.stem(x), inplace=True)), inplace=True)
+        levels = []
+        for index, pair in enumerate(self.pairs):
+            if index != 1:  # the first two pairs share a resolution: strides 4, 4, 8, 16, 32
+                x = F.max_pool2d(x, 2)
+            x = pair(x)
+            levels.append(x)
+        c3, c4, c5 = levels[2:]
+        p5 = F.relu(self.laterals[2](c5), inplace=True)
+        p4 = F.relu(self.laterals[1](c4 + F.interpolate(p5, scale_factor=2.0, mode="nearest")), inplace=True)
+        p3 = F.relu(self.laterals[0](c3 + F.interpolate(p4, scale_factor=2.0, mode="nearest")), inplace=True)
+        return [
+            {name: heads[name](level) for name in HEADS}  # type: ignore[index]  # ModuleList items are typed as Module
+            for heads, level in zip(self.heads, (p3, p4, p5), strict=True)
+        ]
+
+
+def as_input(rgb: Tensor) -> Tensor:
+    """Return the network's input for RGB pictures: BGR floats, 0 to 255, not normalised.
+
+    Args:
+        rgb: Tensor [N, 3, H, W], values 0 to 255, uint8 or float.
+    """
+    return rgb.flip(1).float()
+
+
+def decoded(outputs: list[dict[str, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the scores, boxes and landmarks of every cell of one picture.
+
+    Source: OpenCV's FaceDetectorYN (modules/objdetect/src/face_detect.cpp): centres and landmarks
+    are offsets from the cell's top left corner, sizes are exponents, all in strides. OpenCV's
+    score is the root of class x objectness and wants thresholds of 0.6 to 0.9; here it is the
+    product itself, the probability that both say (as in YOLOX, whose head this is), so that one
+    threshold means about the same for faces and for objects.
+
+    Args:
+        outputs: What `YuNet` returned for a batch of one.
+
+    Returns:
+        Scores, float tensor [cells], 0 to 1; boxes, float tensor [cells, 4], xyxy, and landmarks,
+        float tensor [cells, 10], x and y in turn, both in pixels of the network's input.
+    """
+    scores, boxes, landmarks = [], [], []
+    for stride, heads in zip(STRIDES, outputs, strict=True):
+        height, width = heads["cls"].shape[-2:]
+        flat = {name: head[0].permute(1, 2, 0).reshape(height * width, -1).float() for name, head in heads.items()}
+        device = flat["cls"].device
+        y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
+        corner = torch.stack((x, y), -1).reshape(-1, 2).float()
+        scores.append((flat["cls"].sigmoid() * flat["obj"].sigmoid())[:, 0])
+        center = (corner + flat["bbox"][:, :2]) * stride
+        half = flat["bbox"][:, 2:].exp() * (stride / 2)
+        boxes.append(torch.cat((center - half, center + half), 1))
+        landmarks.append((flat["kps"].reshape(-1, 5, 2) + corner[:, None]).reshape(-1, 10) * stride)
+    return torch.cat(scores), torch.cat(boxes), torch.cat(landmarks)
+
+
+def propose(network: YuNet, pixels: Tensor, size: Size) -> Candidates:
+    """Return the network's best candidates for one picture, in source pixels, from every scale of `LONGEST_SIDES`.
+
+    Args:
+        network: On the device of `pixels`.
+        pixels: uint8 tensor [3, H, W], upright, at any scale.
+        size: The upright source picture's.
+    """
+    label = torch.tensor([LABELS.index(FACE)], device=pixels.device)
+    limit = MAX_ENLARGEMENT * max(size.width, size.height)
+    passes = []
+    for longest_side in dict.fromkeys(min(side, limit) for side in LONGEST_SIDES):
+        batch = letterboxed(pixels, longest_side)
+        scores, boxes, landmarks = decoded(network(padded(as_input(batch))))
+        input_hw = (batch.shape[-2], batch.shape[-1])
+        passes.append(best_candidates(boxes, scores[:, None], label, landmarks, size, input_hw))
+    return Candidates.joined(passes)

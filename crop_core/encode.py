@@ -1,0 +1,65 @@
+"""Pixels to a file's bytes, in the wanted format, and the name that says what it is.
+
+Only the colour profile travels along: no EXIF, no GPS, no thumbnails.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from crop_core.render import on_white
+from crop_core.request import MATCH_INPUT
+
+# What match_input means for each format that a picture can have: itself, or the nearest that all can open.
+MATCHING = {
+    "JPEG": "jpg",
+    "MPO": "jpg",
+    "HEIF": "jpg",
+    "PNG": "png",
+    "GIF": "png",
+    "BMP": "png",
+    "TIFF": "png",
+    "WEBP": "webp",
+    "AVIF": "avif",
+}
+
+
+def encode(pixels: Tensor, output_format: str, quality: int, icc_profile: bytes | None) -> bytes:
+    """Return the encoded picture.
+
+    Args:
+        pixels: uint8 tensor [3 or 4, H, W], RGB or RGBA.
+        output_format: ``webp``, ``jpg`` (4:4:4 chroma, transparency on white), ``png`` or ``avif``.
+        quality: 1 to 100; PNG has none.
+        icc_profile: The colour profile to embed, or none.
+    """
+    options: dict[str, Any] = {"icc_profile": icc_profile} if icc_profile else {}
+    match output_format:
+        case "jpg":
+            pixels = on_white(pixels)
+            options |= {"format": "JPEG", "quality": quality, "subsampling": "4:4:4"}
+        case "png":
+            options |= {"format": "PNG"}
+        case "webp":
+            options |= {"format": "WEBP", "quality": quality}
+        case "avif":
+            options |= {"format": "AVIF", "quality": quality}
+        case _:
+            raise ValueError(f"no encoder for {output_format!r}")
+    buffer = BytesIO()
+    Image.fromarray(pixels.permute(1, 2, 0).contiguous().cpu().numpy()).save(buffer, **options)
+    return buffer.getvalue()
+
+
+def format_for(output_format: str, source_format: str) -> str:
+    """Return the format to write: the request's, or for `match_input` the source's own or nearest."""
+    return MATCHING[source_format] if output_format == MATCH_INPUT else output_format
+
+
+def file_name(index: int, label: str, aspect_ratio: str, extension: str) -> str:
+    """Return a name that says what the crop is, since the order of uploads is not kept: 00_person_1x1.webp."""
+    return f"{index:02d}_{label.replace(' ', '-')}_{aspect_ratio.replace(':', 'x')}.{extension}"

@@ -1,0 +1,100 @@
+"""The contact sheet for people who would rather look: the picture with boxes and windows, then the crops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from crop_core.box import Size
+from crop_core.detection import Detection
+from crop_core.result import Crop
+
+SHEET_HEIGHT = 560  # px
+GAP = 8  # px
+BACKGROUND = (32, 32, 32)
+# Colours that stay apart for most kinds of colour blindness (Okabe and Ito, 2008).
+WINDOW_COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167))
+BOX_COLOR, FACE_COLOR = (255, 255, 255), (255, 105, 180)
+
+
+def draw_preview(
+    pixels: Tensor, size: Size, detections: Sequence[Detection], crops: Sequence[Crop], icc_profile: bytes | None
+) -> bytes:
+    """Return the contact sheet as a JPEG.
+
+    Args:
+        pixels: uint8 tensor [3, H, W], the upright picture at any scale.
+        size: The upright source picture's, whose pixels `detections` and `crops` speak of.
+        detections: Drawn thin, faces with their landmarks; the subjects of a crop named.
+        crops: Their windows are drawn thick, then each crop follows under its window's colour.
+        icc_profile: The colour profile of the pixels.
+    """
+    source = Image.fromarray(pixels.permute(1, 2, 0).contiguous().cpu().numpy())
+    scale = min(SHEET_HEIGHT / size.height, 2 * SHEET_HEIGHT / size.width)
+    source = source.resize((max(1, round(size.width * scale)), max(1, round(size.height * scale))))
+    _draw_boxes(source, detections, scale)
+    for index, crop in enumerate(crops):
+        corners = [side * scale for side in crop.window.xyxy]
+        inset = min(index * 3, 30)  # windows that share a border stay visible
+        box = (corners[0] + inset, corners[1] + inset, corners[2] - 1 - inset, corners[3] - 1 - inset)
+        if box[0] < box[2] and box[1] < box[3]:
+            ImageDraw.Draw(source).rectangle(box, outline=_color(index), width=3)
+    tiles = [_tile(crop, _color(index)) for index, crop in enumerate(crops) if crop.data is not None]
+    sheet = _sheet(source, tiles)
+    buffer = BytesIO()
+    sheet.save(buffer, "JPEG", quality=85, **({"icc_profile": icc_profile} if icc_profile else {}))
+    return buffer.getvalue()
+
+
+def _color(index: int) -> tuple[int, int, int]:
+    return WINDOW_COLORS[index % len(WINDOW_COLORS)]
+
+
+def _draw_boxes(source: Image.Image, detections: Sequence[Detection], scale: float) -> None:
+    draw = ImageDraw.Draw(source)
+    font = ImageFont.load_default(12)
+    for detection in reversed(detections):  # the surest on top
+        color = FACE_COLOR if detection.landmarks else BOX_COLOR
+        x1, y1, x2, y2 = (side * scale for side in detection.box.xyxy)
+        draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=color)
+        for x, y in detection.landmarks or ():
+            draw.ellipse((x * scale - 1, y * scale - 1, x * scale + 1, y * scale + 1), fill=color)
+        text = f"{detection.label} {detection.score:.2f}"
+        place = draw.textbbox((x1 + 2, y1 + 1), text, font=font)
+        draw.rectangle(place, fill=BACKGROUND)
+        draw.text((x1 + 2, y1 + 1), text, fill=color, font=font)
+
+
+def _tile(crop: Crop, color: tuple[int, int, int]) -> Image.Image:
+    """Return the crop, small, under a bar of its window's colour that names its ratio and rule."""
+    assert crop.data is not None
+    height = SHEET_HEIGHT // 2 - GAP // 2
+    bar = 18
+    image = Image.open(BytesIO(crop.data)).convert("RGBA")
+    image.thumbnail((height * 2, height - bar))
+    plan = crop.plan
+    text = f"{plan.aspect_ratio} {plan.rule} {plan.output_size.width}x{plan.output_size.height}"
+    font = ImageFont.load_default(12)
+    width = max(image.width, round(font.getlength(text)) + 6)
+    tile = Image.new("RGB", (width, height), BACKGROUND)
+    ImageDraw.Draw(tile).rectangle((0, 0, width, bar - 2), fill=color)
+    ImageDraw.Draw(tile).text((3, 1), text, fill=(0, 0, 0), font=font)
+    tile.paste(image, (0, bar), image)
+    return tile
+
+
+def _sheet(source: Image.Image, tiles: list[Image.Image]) -> Image.Image:
+    """Return the source at the left and the tiles in two rows beside it."""
+    columns = [tiles[i : i + 2] for i in range(0, len(tiles), 2)]
+    width = source.width + sum(GAP + max(tile.width for tile in column) for column in columns)
+    sheet = Image.new("RGB", (width, max(SHEET_HEIGHT, source.height)), BACKGROUND)
+    sheet.paste(source, (0, 0))
+    x = source.width + GAP
+    for column in columns:
+        for row, tile in enumerate(column):
+            sheet.paste(tile, (x, row * (SHEET_HEIGHT // 2 + GAP // 2)))
+        x += max(tile.width for tile in column) + GAP
+    return sheet
