@@ -6,8 +6,8 @@ from crop_core.detection import Detection
 from crop_core.errors import CropError, DeviceError, ImageError, RequestError, WeightsError
 from crop_core.request import CropRequest
 from crop_core.result import Crop, CropResult
-
 from crop_core.version import __version__
+
 __all__ = [
     "Box",
     "Crop",

@@ -25,10 +25,12 @@ from crop_core.request import CropRequest
 from crop_core.result import CropResult, failed_record
 
 # In a folder, what is called a picture is taken for one; what it really is, its bytes say.
-PICTURE_ENDINGS = frozenset(
-    ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .avif .avifs .heic .heif .hif .tif .tiff .bmp .dib .gif "
-    ".jp2 .j2k .jxl .svg .psd .ico".split()
+# fmt: off
+PICTURE_ENDINGS = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".avifs", ".heic", ".heif", ".hif",
+    ".tif", ".tiff", ".bmp", ".dib", ".gif", ".jp2", ".j2k", ".jxl", ".svg", ".psd", ".ico",
 )
+# fmt: on
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,7 +60,9 @@ def _parser() -> argparse.ArgumentParser:
         _add_input(crop, entry)
     crop.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run (auto)")
     crop.add_argument("--dry-run", action="store_true", help="decide where to cut, write no crops")
-    crop.add_argument("--json", dest="json_target", metavar="FILE", help="one line of JSON per picture; - for standard output")
+    crop.add_argument(
+        "--json", dest="json_target", metavar="FILE", help="one line of JSON per picture; - for standard output"
+    )
 
     doctor = commands.add_parser("doctor", help="say whether the model can run here, and why not")
     doctor.add_argument("--device", choices=DEVICES, default="auto", help="the device to examine (auto)")
@@ -68,16 +72,18 @@ def _parser() -> argparse.ArgumentParser:
 def _add_input(parser: argparse.ArgumentParser, entry: Any) -> None:
     """Add one field of CropRequest as an option; its values are checked by CropRequest, not here."""
     name = "aspect_ratio" if entry.name == "aspect_ratios" else entry.name
-    flag, help = "--" + name.replace("_", "-"), entry.metadata["help"].replace("%", "%%")
+    flag, text = "--" + name.replace("_", "-"), entry.metadata["help"].replace("%", "%%")
     assert entry.default is not MISSING
     default = ",".join(entry.default) if isinstance(entry.default, tuple) else entry.default
     if entry.type == "bool":
-        parser.add_argument(flag, action="store_true", help=help)
+        parser.add_argument(flag, action="store_true", help=text)
         return
     if default not in (None, ""):
-        help += f" ({default})"
+        text += f" ({default})"
     kind = int if "int" in entry.type else float if "float" in entry.type else str
-    parser.add_argument(flag, type=kind, default=default, choices=entry.metadata.get("choices"), help=help, metavar=name.upper())
+    parser.add_argument(
+        flag, type=kind, default=default, choices=entry.metadata.get("choices"), help=text, metavar=name.upper()
+    )
 
 
 def _doctor(device: str) -> int:
@@ -89,9 +95,7 @@ def _doctor(device: str) -> int:
     return 0 if all(finding.ok for finding in findings) else 1
 
 
-def _crop(
-    sources: list[Path], out: Path, device: str, dry_run: bool, json_target: str | None, **inputs: Any
-) -> int:
+def _crop(sources: list[Path], out: Path, device: str, dry_run: bool, json_target: str | None, **inputs: Any) -> int:
     request = CropRequest.from_inputs(**inputs)
     missing = [source for source in sources if not source.exists()]
     if missing:

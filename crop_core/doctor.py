@@ -12,6 +12,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torchvision
@@ -51,9 +52,10 @@ def examine(device: str = "auto") -> list[Finding]:
         return [*findings, Finding("device", False, str(error), "Ask for another device, or install its driver.")]
     name = torch.cuda.get_device_name(resolved) if resolved.type == "cuda" else platform.processor() or "cpu"
     findings.append(Finding("device", True, f"{resolved.type} ({name})"))
-    findings.append(_tried("torchvision.ops.nms on the device", lambda: _check_nms(resolved), REINSTALL))
-    for file in SHA256:
-        findings.append(_tried(f"weights {file}", lambda file=file: _check_weights(file), "Install crop-core again."))  # type: ignore[misc]  # mypy cannot type a default in a lambda
+    findings.append(_tried("torchvision.ops.nms on the device", partial(_check_nms, resolved), REINSTALL))
+    findings += [
+        _tried(f"weights {file}", partial(_check_weights, file), "Install crop-core again.") for file in SHA256
+    ]
     return findings
 
 

@@ -16,7 +16,7 @@ from fractions import Fraction
 from crop_core.box import Box, Size, Window, union
 from crop_core.detection import FACE, PERSON, Detection
 from crop_core.errors import ImageError
-from crop_core.request import FREE, MATCH_INPUT, MAX_OUTPUT_SIDE, CropRequest
+from crop_core.request import MATCH_INPUT, MAX_OUTPUT_SIDE, CropRequest
 
 SaliencyGrid = Sequence[Sequence[float]]
 
@@ -102,9 +102,7 @@ def plan_crops(
             subjects = [index for thing in (kept.whole or (main,)) for index in thing.ids]
             content, output = _sizes(window, exact, request)
             coverage = tuple(detection.box.coverage(window) for detection in detections)
-            plans.append(
-                CropPlan(window, content, output, name, main.label, tuple(sorted(subjects)), coverage, rule)
-            )
+            plans.append(CropPlan(window, content, output, name, main.label, tuple(sorted(subjects)), coverage, rule))
             if len(plans) == request.max_crops:
                 return tuple(plans)
     return tuple(plans)
@@ -133,7 +131,9 @@ def subjects_among(detections: Sequence[Detection], size: Size, request: CropReq
             ids += [j for j in wanted if j > i and j not in taken and _same_thing(detections[i], detections[j])]
         heads = [i] if detections[i].label == FACE else []
         if detections[i].label == PERSON:
-            heads += [j for j in faces if j not in taken and detections[j].box.coverage(detections[i].box) >= FACE_IN_PERSON]
+            heads += [
+                j for j in faces if j not in taken and detections[j].box.coverage(detections[i].box) >= FACE_IN_PERSON
+            ]
         members = list(dict.fromkeys(ids + [j for j in heads if request.mode == "subject" or j in wanted]))
         taken.update(members, heads if request.mode == "subject" else ())
         things.append(_thing(detections, members, heads, size, request, weights))
@@ -163,7 +163,11 @@ def _thing(
     first = detections[members[0]]
     head = union(_head(detections[i].box, size, request) for i in heads) if heads else None
     box = union([detections[i].box for i in members] + ([head] if head else []))
-    weight = _importance(first, size) * max(weights.get(detections[i].label, 0.0) for i in members) if weights else _importance(first, size)
+    weight = (
+        _importance(first, size) * max(weights.get(detections[i].label, 0.0) for i in members)
+        if weights
+        else _importance(first, size)
+    )
     return Thing(tuple(members), first.label, first.score, box, head, weight)
 
 
@@ -229,7 +233,8 @@ def _largest_set_that_fits(things: Sequence[Thing], ratio: Fraction | None, size
         return sum(thing.weight * _gain(span, head, offset, length) for thing, span, head in spans)
 
     best = max(sorted(offsets), key=lambda offset: (round(value(offset), 9), -abs(offset - middle)))
-    whole, cut = [], []
+    whole: list[Thing] = []
+    cut: list[Thing] = []
     for thing, (low, high), _ in spans:
         (whole if low >= best and high <= best + length else cut).append(thing)
     return _Kept(tuple(whole), tuple(cut), (best, 0) if axis == 0 else (0, best))
@@ -268,7 +273,7 @@ def _window_for(
     heads = [thing.head for thing in group if thing.head and thing not in kept.whole]
     visible = [head for head in heads if _inside(head, kept.offset, largest)]
     head = union(visible) if visible else None
-    x, y = _composed_center(focus, roomy, request)
+    x, y = roomy.center
     x1 = _placed(wanted.width, size.width, (roomy, keep, head), 0, x)
     y1 = _placed(wanted.height, size.height, (roomy, keep, head), 1, y)
     return Window(x1, y1, x1 + wanted.width, y1 + wanted.height)
@@ -280,7 +285,7 @@ def _inside(box: Box, offset: tuple[int, int], window: Size) -> bool:
 
 
 def _smallest_around(box: Box, ratio: Fraction, largest: Size) -> Size:
-    """Return the smallest size of the ratio that the box fits in, as far as the picture allows: the short side grows."""
+    """Return the smallest size of the ratio that the box fits in, as far as the picture allows."""
     window = box.outward()
     width = max(window.width, math.ceil(window.height * ratio))
     height = max(window.height, round(width / ratio))
@@ -300,11 +305,6 @@ def _between(largest: Size, tight: Size, ratio: Fraction, zoom: float) -> Size:
         return Size(width, min(largest.height, max(1, tight.height, round(width / ratio))))
     height = round(largest.height + (tight.height - largest.height) * zoom)
     return Size(min(largest.width, max(1, tight.width, round(height * ratio))), height)
-
-
-def _composed_center(focus: Sequence[Thing], roomy: Box, request: CropRequest) -> tuple[float, float]:
-    """Return where the window's centre would best be: the middle of what it holds."""
-    return roomy.center
 
 
 def _placed(length: int, extent: int, boxes: tuple[Box, Box, Box | None], axis: int, center: float) -> int:

@@ -223,7 +223,8 @@ class Photo:
         image = self._decode(reduction)
         if window is not None:
             raw = self._raw_window(window)
-            image = image.crop(tuple(side // reduction for side in raw.xyxy))
+            x1, y1, x2, y2 = (side // reduction for side in raw.xyxy)
+            image = image.crop((x1, y1, x2, y2))
         if self._orientation in _TRANSPOSE:
             image = image.transpose(_TRANSPOSE[self._orientation])
         array = np.array(image)

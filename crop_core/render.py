@@ -60,7 +60,8 @@ def _resized(pixels: Tensor, size: Size) -> Tensor:
 
 
 def _bicubic(pixels: Tensor, size: Size) -> Tensor:
-    return T.resize(pixels, [size.height, size.width], InterpolationMode.BICUBIC, antialias=True)
+    resized: Tensor = T.resize(pixels, [size.height, size.width], InterpolationMode.BICUBIC, antialias=True)
+    return resized
 
 
 def _padded(pixels: Tensor, size: Size) -> Tensor:

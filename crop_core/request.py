@@ -178,14 +178,16 @@ class CropRequest:
     def _check_sizes(self, ratios: tuple[tuple[str, Fraction | None], ...]) -> None:
         for name, ratio in ratios:
             if self.width is not None and self.height is not None:
-                if name == FREE or (ratio is not None and abs(self.width - self.height * ratio) > max(1, ratio)):
+                if name == FREE or (
+                    ratio is not None and abs(self.width - self.height * ratio) > max(Fraction(1), ratio)
+                ):
                     raise RequestError(
                         f"width {self.width} and height {self.height} set the ratio, and aspect_ratio asks for {name}. "
                         "Leave out one of the three."
                     )
             elif ratio is not None and (self.width or self.height):
-                sides = (self.width, self.width / ratio) if self.width else ((self.height or 0) * ratio, self.height)
-                if max(float(side or 0) for side in sides) > MAX_OUTPUT_SIDE:
+                other = self.width / ratio if self.width else (self.height or 0) * ratio
+                if other > MAX_OUTPUT_SIDE:
                     raise RequestError(
                         f"aspect_ratio {name} with {'width' if self.width else 'height'} {self.width or self.height} "
                         f"makes a crop of more than {MAX_OUTPUT_SIDE} pixels a side. Ask for fewer pixels."

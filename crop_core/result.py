@@ -77,8 +77,7 @@ class CropResult:
                     "label": detection.label,
                     "score": round(detection.score, 4),
                     "box": [round(side, 2) for side in detection.box.xyxy],
-                    "landmarks": detection.landmarks
-                    and [[round(x, 2), round(y, 2)] for x, y in detection.landmarks],
+                    "landmarks": detection.landmarks and [[round(x, 2), round(y, 2)] for x, y in detection.landmarks],
                 }
                 for index, detection in enumerate(self.detections)
             ],

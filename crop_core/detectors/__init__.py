@@ -41,9 +41,7 @@ class Detector:
         self._passes = passes
 
     @torch.inference_mode()
-    def detect(
-        self, pixels: Tensor, size: Size, score_threshold: float, iou_threshold: float
-    ) -> tuple[Detection, ...]:
+    def detect(self, pixels: Tensor, size: Size, score_threshold: float, iou_threshold: float) -> tuple[Detection, ...]:
         """Return what stands in the picture, in total order, in upright source pixels.
 
         Args:

@@ -76,7 +76,8 @@ def letterboxed(pixels: Tensor, longest_side: int) -> Tensor:
     height, width = pixels.shape[-2:]
     scale = longest_side / max(height, width)
     size = [max(1, round(height * scale)), max(1, round(width * scale))]
-    return T.resize(pixels[None], size, antialias=True)
+    resized: Tensor = T.resize(pixels[None], size, antialias=True)
+    return resized
 
 
 def padded(batch: Tensor) -> Tensor:
@@ -134,7 +135,8 @@ def settled(candidates: Candidates, score_threshold: float, iou_threshold: float
 def _second_names(boxes: Tensor, scores: Tensor) -> Tensor:
     """Return which boxes are a much weaker second name for the thing in another box, boolean tensor [N]."""
     weaker = scores[:, None] < DUPLICATE_SCORE * scores[None, :]
-    return (weaker & (box_iou(boxes, boxes) > DUPLICATE_IOU)).any(1)
+    same: Tensor = box_iou(boxes, boxes) > DUPLICATE_IOU
+    return (weaker & same).any(1)
 
 
 def _detection(row: list[float]) -> Detection:

@@ -34,7 +34,7 @@ OWN_DETECTIONS = 500
 
 def weights_path(name: str) -> Path:
     """Return where torchvision keeps the model's official COCO weights; the file may be absent."""
-    url = get_model_weights(name)["DEFAULT"].url
+    url: str = get_model_weights(name)["DEFAULT"].url
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
 
 

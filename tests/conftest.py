@@ -1,0 +1,62 @@
+"""What several test modules share: the samples, a loaded cropper, pictures made on the spot."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from crop_core import Cropper
+
+ROOT = Path(__file__).parent.parent
+SAMPLES = ROOT / "samples"
+SHARED = ROOT.parent / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, with a reason, what this machine cannot run."""
+    for item in items:
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and PyTorch finds none here"))
+        if item.get_closest_marker("shared") and not SHARED.is_dir():
+            item.add_marker(pytest.mark.skip(reason="needs the measuring data beside the checkout"))
+
+
+@pytest.fixture(scope="session")
+def cropper() -> Cropper:
+    return Cropper(device="cpu", detector="fast")
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> bytes:
+    """One person with one face, 512x512."""
+    return (SAMPLES / "astronaut.jpg").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def cat() -> bytes:
+    """One cat that fills the frame, 451x300."""
+    return (SAMPLES / "cat.jpg").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def rocket() -> bytes:
+    """A picture in which no detector finds anything, 640x427."""
+    return (SAMPLES / "rocket.jpg").read_bytes()
+
+
+def ramp(width: int, height: int) -> Image.Image:
+    """Return a picture whose pixels say where they are: red = x, green = y (modulo 256), blue = 128."""
+    x, y = np.meshgrid(np.arange(width), np.arange(height))
+    return Image.fromarray(np.stack((x % 256, y % 256, np.full_like(x, 128)), -1).astype(np.uint8))
+
+
+def encoded(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
+    """Return the picture as a file's bytes."""
+    buffer = BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
