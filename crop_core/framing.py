@@ -2,8 +2,9 @@
 
 Pure arithmetic on the standard library; pixels, files and networks are unknown here. The rule, in
 words: detections become `Thing`s (a face joins the person it lies in, two labels on one thing
-count once), every thing has a weight, and the window is placed so that the weightiest set that
-fits is whole. Where something cannot fit, its head comes before its feet.
+count once) and every thing has a weight. The largest window of the ratio is placed so that all
+heads are in it, if they fit together; then the weightiest thing is whole, if it still can be; then
+as much weight as possible is. What `zoom` asks for is cut from there, around what is whole.
 """
 
 from __future__ import annotations
@@ -26,7 +27,12 @@ FACE_IN_PERSON = 0.7
 SAME_THING_IOU = 0.75
 # What a thing is worth when it is not whole: its head alone, and at most its cut body.
 HEAD_GAIN, PART_GAIN = 0.5, 0.3
-# How much a window's value yields to composition: never a whole thing, only slivers of cut ones.
+# A face this sure is a face, and people do not forgive a cut one.
+SURE_FACE = 0.5
+# A face weighs what the person it belongs to would, seen from the waist up: a figure is about 7.5
+# heads tall and two wide, of which the upper half has 8 head areas (the artists' canon).
+FACE_TO_PERSON = 8
+# How much of all weight a place may give up to sit on its subject's middle: slivers, never a whole thing.
 COMPOSITION = 0.02
 
 
@@ -59,9 +65,9 @@ class CropPlan:
 class Thing:
     """One subject: a detection, the faces and the other labels on it.
 
-    `box` holds all of it and `head` its heads, both within the picture; `ids` index the
-    detections, the one that gives the label first; `eyes` is the height of the eyes (y) of a
-    lone face.
+    `box` holds all of it and `head` its heads, both within the picture; `sure_head` says whether
+    one of the faces is beyond doubt. `ids` index the detections, the one that gives the label
+    first.
     """
 
     ids: tuple[int, ...]
@@ -69,6 +75,7 @@ class Thing:
     score: float
     box: Box
     head: Box | None
+    sure_head: bool
     weight: float
 
 
@@ -162,13 +169,12 @@ def _thing(
 ) -> Thing:
     first = detections[members[0]]
     head = union(_head(detections[i].box, size, request) for i in heads) if heads else None
+    sure_head = any(detections[i].score >= SURE_FACE for i in heads)
     box = union([detections[i].box for i in members] + ([head] if head else []))
-    weight = (
-        _importance(first, size) * max(weights.get(detections[i].label, 0.0) for i in members)
-        if weights
-        else _importance(first, size)
-    )
-    return Thing(tuple(members), first.label, first.score, box, head, weight)
+    weight = max(_importance(detections[i], size) for i in (members[0], *heads))
+    if weights:
+        weight *= max(weights.get(detections[i].label, 0.0) for i in members)
+    return Thing(tuple(members), first.label, first.score, box, head, sure_head, weight)
 
 
 def _head(face: Box, size: Size, request: CropRequest) -> Box:
@@ -177,16 +183,19 @@ def _head(face: Box, size: Size, request: CropRequest) -> Box:
 
 
 def _importance(detection: Detection, size: Size) -> float:
-    """Return how likely this is what the photo is about.
+    """Return how likely this is what the photo is about, 0 to 1.
 
     Size and nearness to the centre are what best predicts the objects that people name in a
-    photo (Spain and Perona, "Measuring and Predicting Object Importance", IJCV 2011); the score
-    says whether the thing is there at all.
+    photo (Spain and Perona, "Measuring and Predicting Object Importance", IJCV 2011). The score
+    says whether the thing is there at all; it counts twice, since a detector's weak boxes are
+    wrong more often than their score admits.
     """
     share = detection.box.area / size.area
+    if detection.label == FACE:
+        share = min(1.0, FACE_TO_PERSON * share)
     x, y = detection.box.center
     off_center = math.hypot(x / size.width - 0.5, y / size.height - 0.5) / math.hypot(0.5, 0.5)
-    return detection.score * math.sqrt(share) * (1 - 0.5 * off_center)
+    return detection.score**2 * share * (1 - 0.5 * off_center)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,9 +222,9 @@ def _largest(size: Size, ratio: Fraction | None) -> Size:
 
 
 def _largest_set_that_fits(things: Sequence[Thing], ratio: Fraction | None, size: Size) -> _Kept:
-    """Return the set of things that the best-placed largest window holds whole.
+    """Return what the best-placed largest window holds.
 
-    A largest window touches two opposite borders, so it slides along one axis only, and its value
+    A largest window touches two opposite borders, so it slides along one axis only. Its value
     changes course only where an edge of a box meets an edge of the window: trying those places
     is an exact search.
     """
@@ -223,21 +232,48 @@ def _largest_set_that_fits(things: Sequence[Thing], ratio: Fraction | None, size
     axis = 0 if largest.width < size.width else 1
     extent, length = ((size.width, largest.width), (size.height, largest.height))[axis]
     spans = [(thing, _span(thing.box, axis), _span(thing.head, axis) if thing.head else None) for thing in things]
-    middle = (extent - length) // 2
-    offsets = {0, middle, extent - length}
-    for _, span, head in spans:
-        for low, high in (span, head or span):
-            offsets.update(min(max(edge, 0), extent - length) for edge in (low, high - length, high, low - length))
+    sure_heads = [head for thing, _, head in spans if head and thing.sure_head]
+    weightiest = max(spans, key=lambda entry: entry[0].weight)[1]
+    low, high = 0, extent - length
+    if sure_heads:
+        low, high = _narrowed(low, high, _hull(sure_heads), length)
+    low, high = _narrowed(low, high, weightiest, length)
 
     def value(offset: int) -> float:
         return sum(thing.weight * _gain(span, head, offset, length) for thing, span, head in spans)
 
-    best = max(sorted(offsets), key=lambda offset: (round(value(offset), 9), -abs(offset - middle)))
-    whole: list[Thing] = []
-    cut: list[Thing] = []
-    for thing, (low, high), _ in spans:
-        (whole if low >= best and high <= best + length else cut).append(thing)
-    return _Kept(tuple(whole), tuple(cut), (best, 0) if axis == 0 else (0, best))
+    def whole_at(offset: int) -> list[tuple[int, int]]:
+        return [span for _, span, _ in spans if span[0] >= offset and span[1] <= offset + length]
+
+    middle = (extent - length) / 2
+    edges = [edge for _, span, head in spans for edge in (*span, *(head or span))]
+    offsets = sorted({min(max(edge - shift, low), high) for edge in edges for shift in (0, length)} | {low, high})
+    best = max(offsets, key=lambda offset: (round(value(offset), 9), -abs(offset - middle)))
+
+    held = _hull(whole_at(best) or [weightiest])
+    target = round((held[0] + held[1] - length) / 2)
+    loss = COMPOSITION * sum(thing.weight for thing in things) / extent
+    composed = [
+        offset for offset in {*offsets, min(max(target, low), high)} if set(whole_at(offset)) >= set(whole_at(best))
+    ]
+    best = max(
+        sorted(composed), key=lambda offset: (value(offset) - loss * abs(offset - target), -abs(offset - middle))
+    )
+
+    whole = tuple(thing for thing, (first, last), _ in spans if first >= best and last <= best + length)
+    cut = tuple(thing for thing in things if thing not in whole)
+    return _Kept(whole, cut, (best, 0) if axis == 0 else (0, best))
+
+
+def _narrowed(low: int, high: int, span: tuple[int, int], length: int) -> tuple[int, int]:
+    """Return the offsets of low..high from which a window of `length` holds the span; all of them if none does."""
+    first, last = max(low, span[1] - length), min(high, span[0])
+    return (first, last) if first <= last else (low, high)
+
+
+def _hull(spans: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    lows, highs = zip(*spans, strict=True)
+    return min(lows), max(highs)
 
 
 def _gain(span: tuple[int, int], head: tuple[int, int] | None, offset: int, length: int) -> float:
@@ -270,12 +306,14 @@ def _window_for(
         sides = (a + (b - a) * zoom for a, b in zip(whole.xyxy, roomy.xyxy, strict=True))
         return Box(*sides).outward()
     wanted = _between(largest, _smallest_around(roomy, ratio, largest), ratio, zoom)
+    if wanted == largest:
+        x, y = kept.offset
+        return Window(x, y, x + wanted.width, y + wanted.height)
     heads = [thing.head for thing in group if thing.head and thing not in kept.whole]
     visible = [head for head in heads if _inside(head, kept.offset, largest)]
     head = union(visible) if visible else None
-    x, y = roomy.center
-    x1 = _placed(wanted.width, size.width, (roomy, keep, head), 0, x)
-    y1 = _placed(wanted.height, size.height, (roomy, keep, head), 1, y)
+    x1 = _placed(wanted.width, size.width, (roomy, keep, head), 0)
+    y1 = _placed(wanted.height, size.height, (roomy, keep, head), 1)
     return Window(x1, y1, x1 + wanted.width, y1 + wanted.height)
 
 
@@ -307,11 +345,12 @@ def _between(largest: Size, tight: Size, ratio: Fraction, zoom: float) -> Size:
     return Size(min(largest.width, max(1, tight.width, round(height * ratio))), height)
 
 
-def _placed(length: int, extent: int, boxes: tuple[Box, Box, Box | None], axis: int, center: float) -> int:
+def _placed(length: int, extent: int, boxes: tuple[Box, Box, Box | None], axis: int) -> int:
     """Return where a window of `length` starts on an axis of `extent`.
 
     The head, then the subject, then the subject with its padding narrow the range; what no longer
-    fits leaves the range at the end that is nearest to it. Within the range, `center` decides.
+    fits leaves the range at the end that is nearest to it. Within the range, the subject's middle
+    decides.
     """
     roomy, keep, head = boxes
     low, high = 0, extent - length
@@ -322,7 +361,7 @@ def _placed(length: int, extent: int, boxes: tuple[Box, Box, Box | None], axis: 
         # A box longer than the window: the window lies inside of it.
         start, end = (last - length, first) if last - first <= length else (first, last - length)
         low, high = (max(low, min(start, high)), min(high, max(end, low)))
-    return min(max(round(center - length / 2), low), high)
+    return min(max(round(roomy.center[axis] - length / 2), low), high)
 
 
 def _sizes(window: Window, ratio: Fraction | None, request: CropRequest) -> tuple[Size, Size]:
