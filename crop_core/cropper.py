@@ -18,13 +18,14 @@ from crop_core.box import Size
 from crop_core.detectors import Detector, load_detector
 from crop_core.encode import encode, file_name, format_for
 from crop_core.errors import DeviceError
-from crop_core.framing import plan_crops, subjects_among
+from crop_core.framing import plan_crops
 from crop_core.photo import open_photo
 from crop_core.preview import draw_preview
 from crop_core.render import on_white, render
 from crop_core.request import CropRequest
 from crop_core.result import Crop, CropResult
 from crop_core.saliency import saliency_grid
+from crop_core.subject import WEAK_SCORE, subjects_among
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 # What warm-up shows the networks: the shapes of a landscape, a portrait and a square photo.
@@ -88,11 +89,14 @@ class Cropper:
             reduction = photo.reduction_for(detector.longest_side)
             pixels = on_white(photo.pixels(reduction, device=self.device))
         with _timed(timings, "detect"):
-            detections = detector.detect(pixels, photo.size, request.score_threshold, request.iou_threshold)
+            floor = min(request.score_threshold, WEAK_SCORE) if request.mode == "subject" else request.score_threshold
+            seen = detector.detect(pixels, photo.size, floor, request.iou_threshold)
+            detections = tuple(detection for detection in seen if detection.score >= request.score_threshold)
         with _timed(timings, "frame"):
             found = bool(subjects_among(detections, photo.size, request))
             saliency = None if found or request.if_none != "saliency" else saliency_grid(pixels)
-            plans = plan_crops(detections, photo.size, request, saliency)
+            weak = seen[len(detections) :]  # the order is by score
+            plans = plan_crops(detections, photo.size, request, weak=weak, saliency=saliency)
         crops = []
         output_format = format_for(request.output_format, photo.format)
         for index, plan in enumerate(plans):

@@ -1,0 +1,183 @@
+"""Where a window slides to: places along one axis, in whole pixels.
+
+A window of `length` on an axis of `extent` pixels starts at an offset of 0 to extent - length.
+What it should hold are spans (first, last), half-open. A span longer than the window cannot be
+held; then the window should lie inside of it. Pure arithmetic on the standard library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from crop_core.box import Box
+from crop_core.subject import Thing
+
+Span = tuple[int, int]
+Range = tuple[int, int]  # the first and the last offset that will do
+
+# A box this much longer than the window counts as fitting, its two ends cut alike: a detector's
+# boxes are right to within some 5 % of their side (IoU 0.9), and so is what it would be cut by.
+NEARLY = 1.06
+# How far a window may leave the middle of a thing that it cannot hold anyway, as a fraction of its
+# length, where that saves something else.
+SLACK = 0.15
+# What else deserves a place of its own beside a thing that cannot fit: at least this much of its weight.
+WORTH_KEEPING = 0.1
+# A thing must be this sure to push a face out of the window.
+SURE_THING = 0.5
+# What a thing is worth when it is not whole: its head alone, and at most its cut body.
+HEAD_GAIN, PART_GAIN = 0.5, 0.3
+# How much of all weight a place may give up to sit well on its subject: slivers, never a whole thing.
+COMPOSITION = 0.02
+# The lines of thirds: the eyes of a lone face lie on the upper one; a turned head looks into at
+# most the larger two thirds.
+THIRD = 1 / 3
+
+
+def span_of(box: Box, axis: int) -> Span:
+    """Return the box's extent along axis 0 (x) or 1 (y), in whole pixels, rounded outward."""
+    window = box.outward()
+    return (window.x1, window.x2) if axis == 0 else (window.y1, window.y2)
+
+
+def best_offset(things: Sequence[Thing], axis: int, extent: int, length: int) -> int:
+    """Return where a window must start to lose least of the things.
+
+    In this order, each as far as the one before leaves room: all sure faces together, with what
+    belongs to their heads; the weightiest thing; where that one cannot fit, the weightiest other
+    one that can; the air above the heads; then as much weight as possible. A sure thing that
+    outweighs all faces comes before them.
+
+    The value of a place changes course only where an edge of a box meets an edge of the window:
+    trying those places is an exact search.
+
+    Args:
+        things: At least one.
+        axis: 0 for x, 1 for y.
+        extent: The picture's side, pixels.
+        length: The window's side, at most `extent`.
+    """
+    ranked = sorted(things, key=lambda thing: (-thing.weight, thing.ids))
+    low, high = _range_for(ranked, axis, (0, extent - length), length)
+    spans = [(t.weight, span_of(t.box, axis), span_of(t.head, axis) if t.head else None) for t in ranked]
+
+    def value(offset: int) -> float:
+        return sum(weight * _gain(span, head, offset, length) for weight, span, head in spans)
+
+    def whole(offset: int) -> set[Span]:
+        return {span for _, span, _ in spans if span[0] >= offset and span[1] <= offset + length}
+
+    middle = (extent - length) / 2
+    edges = {edge for _, span, head in spans for edge in (*span, *(head or span))}
+    offsets = {min(max(edge - shift, low), high) for edge in edges for shift in (0, length)} | {low, high}
+    best = max(sorted(offsets), key=lambda offset: (round(value(offset), 9), -abs(offset - middle)))
+
+    kept = whole(best)
+    held = [thing for thing in ranked if span_of(thing.box, axis) in kept]
+    target = well_placed(held or ranked[:1], axis, length)
+    loss = COMPOSITION * sum(weight for weight, _, _ in spans) / extent
+    offsets.add(min(max(round(target), low), high))
+    composed = (offset for offset in sorted(offsets) if whole(offset) >= kept)
+    return max(composed, key=lambda offset: (value(offset) - loss * abs(offset - target), -abs(offset - middle)))
+
+
+def offset_holding(wants: Iterable[Box], target: float, axis: int, extent: int, length: int) -> int:
+    """Return the offset nearest to `target` from which a window holds the boxes, the first ones first."""
+    room = (0, extent - length)
+    for box in wants:
+        first, last = _holding(span_of(box, axis), length)
+        # What no longer fits leaves the range at the end that is nearest to it.
+        room = max(room[0], min(first, room[1])), min(room[1], max(last, room[0]))
+    return min(max(round(target), room[0]), room[1])
+
+
+def well_placed(things: Sequence[Thing], axis: int, length: int) -> float:
+    """Return the offset at which a window sits best on the things: their middle, or by the rule of thirds.
+
+    A lone face has its eyes on the upper third, and room to look into where its head is turned.
+    What does not fit is placed by its head.
+    """
+    faces = [thing for thing in things if thing.face is not None]
+    if len(faces) == 1 and len(things) == 1 and faces[0].gaze is not None:
+        x, y, turn = faces[0].gaze
+        if axis == 1:
+            return y - THIRD * length
+        low, high = span_of(faces[0].box, axis)
+        middle = (low + high) / 2 if high - low <= length else x
+        return middle - length / 2 + turn * (0.5 - THIRD) * length
+    spans = [span_of(thing.box, axis) for thing in things]
+    low, high = min(span[0] for span in spans), max(span[1] for span in spans)
+    if high - low > length and faces and faces[0].face is not None:
+        low, high = span_of(faces[0].face, axis)
+    return (low + high - length) / 2
+
+
+def _range_for(ranked: Sequence[Thing], axis: int, room: Range, length: int) -> Range:
+    """Return the offsets that the first claims of `best_offset` leave."""
+    main = ranked[0]
+    slack = 0 if _fits(main, axis, length) else round(SLACK * length)
+    faces = [thing for thing in ranked if thing.sure_face]
+    with_faces = _with_faces(faces, axis, room, length)
+    outweighed = main.score >= SURE_THING and main.weight > sum(thing.weight for thing in faces)
+    if with_faces and outweighed and not _narrowed(with_faces, span_of(main.box, axis), length, slack):
+        with_faces = None
+    room = with_faces or room
+    if not (with_faces and main.sure_face):
+        for part in (main.face, main.head):
+            room = (part and _narrowed(room, span_of(part, axis), length)) or room
+    room = _narrowed(room, span_of(main.box, axis), length, slack) or room
+    if slack:
+        fitting = (t for t in ranked if _fits(t, axis, length) and t.weight >= WORTH_KEEPING * main.weight)
+        for other in list(fitting)[:1]:
+            room = _narrowed(room, span_of(other.box, axis), length) or room
+    if with_faces:
+        air = _hull([span_of(thing.airy_head, axis) for thing in faces if thing.airy_head])
+        if air[1] - air[0] <= length:
+            room = _narrowed(room, air, length) or room
+    return room
+
+
+def _with_faces(faces: Sequence[Thing], axis: int, room: Range, length: int) -> Range | None:
+    """Return the offsets that hold all faces, if they fit together, and their heads, if those do."""
+    if not faces:
+        return None
+    bare = _hull([span_of(thing.face, axis) for thing in faces if thing.face])
+    if bare[1] - bare[0] > NEARLY * length:
+        return None
+    held = _narrowed(room, bare, length)
+    heads = _hull([span_of(thing.head, axis) for thing in faces if thing.head])
+    if held and heads[1] - heads[0] <= NEARLY * length:
+        held = _narrowed(held, heads, length) or held
+    return held
+
+
+def _fits(thing: Thing, axis: int, length: int) -> bool:
+    low, high = span_of(thing.box, axis)
+    return high - low <= NEARLY * length
+
+
+def _holding(span: Span, length: int) -> Range:
+    """Return the offsets from which a window holds the span, or lies inside of it where it is longer."""
+    low, high = span
+    return (high - length, low) if high - low <= length else (low, high - length)
+
+
+def _narrowed(room: Range, span: Span, length: int, slack: int = 0) -> Range | None:
+    """Return what holding the span leaves of the offsets; none if nothing."""
+    first, last = _holding(span, length)
+    low, high = max(room[0], first - slack), min(room[1], last + slack)
+    return (low, high) if low <= high else None
+
+
+def _hull(spans: Sequence[Span]) -> Span:
+    return min(low for low, _ in spans), max(high for _, high in spans)
+
+
+def _gain(span: Span, head: Span | None, offset: int, length: int) -> float:
+    """Return what a thing is worth (0 to 1) to a window from `offset`, `length` long."""
+    low, high = span
+    if low >= offset and high <= offset + length:
+        return 1.0
+    part = max(0, min(high, offset + length) - max(low, offset)) / (high - low)
+    has_head = head is not None and head[0] >= offset and head[1] <= offset + length
+    return PART_GAIN * part + HEAD_GAIN * has_head

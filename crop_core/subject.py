@@ -1,0 +1,184 @@
+"""What the photo may be about: detections become things, and every thing gets a weight.
+
+Pure arithmetic on the standard library. This module knows nothing of windows and ratios.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from crop_core.box import Box, Size, union
+from crop_core.detection import FACE, PERSON, Detection
+from crop_core.request import CropRequest
+
+# A face belongs to a person when most of it lies in the person's box.
+FACE_IN_PERSON = 0.7
+# Boxes of two labels with this overlap are one thing seen twice, as COCO's matching at IoU 0.75 has it.
+SAME_THING_IOU = 0.75
+# A face this sure is a face: of large ones on 152 COCO pictures, 1 in 2 was right below, 9 in 10 above.
+SURE_FACE = 0.5
+# A face weighs what the person it belongs to would, seen from the waist up: a figure is about 7.5
+# heads tall and two wide, of which the upper half has 8 head areas (the artists' canon).
+FACE_TO_PERSON = 8
+# Below a request's threshold, boxes down to this score still have a say in where a window lies. Of
+# those below, eight of nine are wrong (see `_likelihood`).
+WEAK_SCORE = 0.2
+# Ears and chin lie outside of a face box.
+FACE_MARGIN = 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """One possible subject: a detection, the faces and the other labels on it.
+
+    All boxes lie within the picture.
+
+    Attributes:
+        ids: Indices of the detections, the one that gives the label first.
+        label: What it is.
+        score: How sure the detector is.
+        box: All of it.
+        face: Its faces, bare; none where it has none.
+        head: Its faces with the headroom above them, as far as the person's box goes.
+        airy_head: Its faces with all of the headroom, and a margin for ears and chin.
+        sure_face: Whether one of the faces is beyond doubt.
+        gaze: For a lone face the point (x, y) between the eyes, and how far the nose points to
+            the side, in eye distances, right positive.
+        weight: How likely the photo is about it, times the caller's label weight.
+    """
+
+    ids: tuple[int, ...]
+    label: str
+    score: float
+    box: Box
+    face: Box | None
+    head: Box | None
+    airy_head: Box | None
+    sure_face: bool
+    gaze: tuple[float, float, float] | None
+    weight: float
+
+    @property
+    def airy_box(self) -> Box:
+        """Return all of it, and the air that its heads want; a lone face's box has that already."""
+        return union((self.box, self.airy_head)) if self.airy_head and self.label != FACE else self.box
+
+
+def subjects_among(detections: Sequence[Detection], size: Size, request: CropRequest) -> tuple[Thing, ...]:
+    """Return the things that the request's mode and labels allow as subjects, in the request's order.
+
+    In subject mode that is every thing; in the other modes one per object or face.
+    """
+    weights = request.label_weights
+    wanted = [i for i, d in enumerate(detections) if not weights or d.label in weights]
+    if request.mode == "faces":
+        wanted = [i for i in wanted if detections[i].label == FACE]
+    elif request.mode == "objects" and not weights:
+        wanted = [i for i in wanted if detections[i].label != FACE]
+    all_faces = [i for i, d in enumerate(detections) if d.label == FACE]
+
+    things: list[Thing] = []
+    taken: set[int] = set()
+    for i in sorted(wanted, key=lambda i: (detections[i].label == FACE, i)):  # objects first: they take their faces
+        if i in taken:
+            continue
+        members, faces = [i], []
+        if detections[i].label == FACE:
+            faces = [i]
+        else:
+            members += [j for j in wanted if j > i and j not in taken and _same_thing(detections[i], detections[j])]
+            if any(detections[j].label == PERSON for j in members):
+                faces = [j for j in all_faces if j not in taken and _lies_in(detections[j], detections[i])]
+        if request.mode == "subject":
+            members += [j for j in faces if j not in members]
+        taken.update(members)
+        things.append(_thing(detections, members, faces, size, request))
+    order = {
+        "score": lambda thing: (-thing.score, thing.ids),
+        "area": lambda thing: (-thing.box.area, thing.ids),
+        "left_to_right": lambda thing: (thing.box.x1, thing.ids),
+    }[request.order]
+    return tuple(sorted(things, key=order))
+
+
+def _lies_in(face: Detection, person: Detection) -> bool:
+    return face.box.coverage(person.box) >= FACE_IN_PERSON
+
+
+def _same_thing(one: Detection, other: Detection) -> bool:
+    if FACE in (one.label, other.label) or one.label == other.label:
+        return False
+    shared = one.box.intersection_area(other.box)
+    return shared >= SAME_THING_IOU * (one.box.area + other.box.area - shared)
+
+
+def _thing(
+    detections: Sequence[Detection], members: list[int], faces: list[int], size: Size, request: CropRequest
+) -> Thing:
+    first = detections[members[0]]
+    sure = [i for i in faces if detections[i].score >= SURE_FACE]
+    shown = [detections[i] for i in sure or faces]
+    face = head = airy = gaze = None
+    if shown:
+        # A person's box says where the hair ends; a lone face does not.
+        top = first.box.y1 if first.label != FACE else 0.0
+        face = union(d.box for d in shown).clipped(size)
+        head = union(_with_headroom(d.box, request.headroom, min(top, d.box.y1)) for d in shown).clipped(size)
+        airy = union(_with_margin(_with_headroom(d.box, request.headroom)) for d in shown).clipped(size)
+    if len(shown) == 1:
+        gaze = _gaze(shown[0])
+    box = union(
+        detections[i].box if detections[i].label != FACE else _with_headroom(detections[i].box, request.headroom)
+        for i in (members if first.label == FACE else [i for i in members if i not in faces])
+    ).clipped(size)
+    weight = max(_importance(detections[i], size) for i in (members[0], *faces))
+    weights = request.label_weights
+    if weights:
+        weight *= max(weights.get(detections[i].label, 0.0) for i in members)
+    return Thing(tuple(members), first.label, first.score, box, face, head, airy, bool(sure), gaze, weight)
+
+
+def _with_headroom(face: Box, headroom: float, highest: float = -math.inf) -> Box:
+    """Return the face with the headroom above it, but not above `highest`."""
+    return Box(face.x1, max(face.y1 - headroom * face.height, highest), face.x2, face.y2)
+
+
+def _with_margin(face: Box) -> Box:
+    return face.grown(FACE_MARGIN * face.width, 0, FACE_MARGIN * face.width, FACE_MARGIN * face.height)
+
+
+def _gaze(face: Detection) -> tuple[float, float, float] | None:
+    """Return the point between the eyes and how far the nose points to the side, in eye distances."""
+    if face.landmarks is None:
+        return None
+    (left_x, left_y), (right_x, right_y), (nose_x, _), *_ = face.landmarks
+    distance = math.hypot(right_x - left_x, right_y - left_y)
+    x, y = (left_x + right_x) / 2, (left_y + right_y) / 2
+    turn = (nose_x - x) / distance if distance > 0 else 0.0
+    return x, y, min(max(turn, -1.0), 1.0)
+
+
+def _importance(detection: Detection, size: Size) -> float:
+    """Return how likely this is what the photo is about, 0 to 1.
+
+    Size and nearness to the centre are what best predicts the objects that people name in a
+    photo (Spain and Perona, "Measuring and Predicting Object Importance", IJCV 2011).
+    """
+    share = detection.box.area / size.area
+    if detection.label == FACE:
+        share = min(1.0, FACE_TO_PERSON * share)
+    x, y = detection.box.center
+    off_center = math.hypot(x / size.width - 0.5, y / size.height - 0.5) / math.hypot(0.5, 0.5)
+    return _likelihood(detection.score) * share * (1 - 0.5 * off_center)
+
+
+def _likelihood(score: float) -> float:
+    """Return how likely a box of that score is a thing at all.
+
+    NanoDet-g's scores are no probabilities. On 152 COCO pictures its boxes were right (IoU 0.5 with
+    a thing, whatever the label) in 6 % at a score of 0.07, 14 % at 0.17, 30 % at 0.27, 38 % at
+    0.35, 63 % at 0.45, 81 % at 0.55, 90 % at 0.65 and all above 0.7; this curve goes through that.
+    """
+    return 1 / (1 + math.exp(-9 * (score - 0.4)))

@@ -1,0 +1,414 @@
+import random
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from crop_core.box import Box, Size, Window
+from crop_core.detection import Detection, in_order
+from crop_core.errors import ImageError
+from crop_core.framing import CropPlan, plan_crops
+from crop_core.request import CropRequest
+from crop_core.subject import subjects_among
+
+LANDSCAPE = Size(600, 400)
+FLAT = ((0.25, 0.25), (0.25, 0.25))  # a saliency grid in which nothing stands out
+
+
+def person(x1: float, y1: float, x2: float, y2: float, score: float = 0.9) -> Detection:
+    return Detection("person", score, Box(x1, y1, x2, y2))
+
+
+def face(x1: float, y1: float, x2: float, y2: float, score: float = 0.9) -> Detection:
+    return Detection("face", score, Box(x1, y1, x2, y2), ((0.0, 0.0),) * 5)
+
+
+def dog(x1: float, y1: float, x2: float, y2: float, score: float = 0.9) -> Detection:
+    return Detection("dog", score, Box(x1, y1, x2, y2))
+
+
+def only_plan(detections: list[Detection], size: Size = LANDSCAPE, **inputs: object) -> CropPlan:
+    (plan,) = plan_crops(detections, size, CropRequest.from_inputs(**inputs), saliency=FLAT)
+    return plan
+
+
+RATIOS = st.sampled_from(["1:1", "4:5", "16:9", "9:16", "3:2", "1:20", "20:1", "match_input"])
+
+
+@st.composite
+def scenes(draw: st.DrawFn, labels: tuple[str, ...] = ("person", "dog", "face")) -> tuple[Size, tuple[Detection, ...]]:
+    size = Size(draw(st.integers(1, 3000)), draw(st.integers(1, 3000)))
+    detections = []
+    for _ in range(draw(st.integers(0, 6))):
+        x1, x2 = sorted(draw(st.tuples(st.floats(0, size.width), st.floats(0, size.width))))
+        y1, y2 = sorted(draw(st.tuples(st.floats(0, size.height), st.floats(0, size.height))))
+        label = draw(st.sampled_from(labels))
+        landmarks = ((x1, y1),) * 5 if label == "face" else None
+        if x2 - x1 > 1e-6 and y2 - y1 > 1e-6:
+            detections.append(Detection(label, draw(st.floats(0.1, 1)), Box(x1, y1, x2, y2), landmarks))
+    return size, in_order(detections)
+
+
+requests = st.builds(
+    lambda mode, ratio, zoom, padding, headroom: CropRequest(
+        mode=mode, aspect_ratios=(ratio,), zoom=zoom, padding=padding, headroom=headroom
+    ),
+    st.sampled_from(["subject", "objects", "faces"]),
+    RATIOS,
+    st.floats(0, 1),
+    st.floats(0, 2),
+    st.floats(0, 2),
+)
+
+
+# What holds for every scene
+
+
+@given(scenes(), requests)
+def test_every_window_lies_in_the_picture(scene: tuple[Size, tuple[Detection, ...]], request_: CropRequest) -> None:
+    size, detections = scene
+    for plan in plan_crops(detections, size, request_, saliency=FLAT):
+        assert plan.window.x1 >= 0
+        assert plan.window.y1 >= 0
+        assert plan.window.x2 <= size.width
+        assert plan.window.y2 <= size.height
+
+
+@given(scenes(), requests)
+def test_every_window_has_its_ratio_to_the_pixel(
+    scene: tuple[Size, tuple[Detection, ...]], request_: CropRequest
+) -> None:
+    size, detections = scene
+    ((name, ratio),) = request_.ratios
+    ratio = ratio or Fraction(size.width, size.height)
+    for plan in plan_crops(detections, size, request_, saliency=FLAT):
+        width, height = plan.window.width, plan.window.height
+        # One side is the other's exact partner, rounded to the pixel and at least one.
+        assert width == max(1, round(height * ratio)) or height == max(1, round(width / ratio)), name
+
+
+@given(scenes(), RATIOS)
+def test_a_window_at_zoom_0_is_the_largest_of_its_ratio(scene: tuple[Size, tuple[Detection, ...]], ratio: str) -> None:
+    size, detections = scene
+    for plan in plan_crops(detections, size, CropRequest(aspect_ratios=(ratio,)), saliency=FLAT):
+        assert plan.window.width == size.width or plan.window.height == size.height
+
+
+@given(scenes(labels=("person", "dog")), RATIOS, st.floats(0, 1))
+def test_the_weightiest_thing_is_whole_when_it_fits(
+    scene: tuple[Size, tuple[Detection, ...]], ratio: str, zoom: float
+) -> None:
+    size, detections = scene
+    assume(detections)
+    request = CropRequest(aspect_ratios=(ratio,), zoom=zoom)
+    main = max(subjects_among(detections, size, request), key=lambda thing: thing.weight)
+    (largest,) = plan_crops((), size, replace(request, if_none="center"))
+    needed = main.box.outward()
+    (plan,) = plan_crops(detections, size, request)
+    if needed.width <= largest.window.width and needed.height <= largest.window.height:
+        assert set(main.ids) <= set(plan.subjects)
+        assert all(plan.coverage[index] == pytest.approx(1) for index in main.ids)
+
+
+@given(scenes(labels=("face",)), RATIOS)
+def test_all_sure_heads_are_whole_when_they_fit_together(scene: tuple[Size, tuple[Detection, ...]], ratio: str) -> None:
+    size, detections = scene
+    detections = tuple(detection for detection in detections if detection.score >= 0.5)
+    assume(detections)
+    request = CropRequest(aspect_ratios=(ratio,))
+    heads = [thing.box.outward() for thing in subjects_among(detections, size, request)]
+    (plan,) = plan_crops(detections, size, request)
+    width = max(head.x2 for head in heads) - min(head.x1 for head in heads)
+    height = max(head.y2 for head in heads) - min(head.y1 for head in heads)
+    if width <= plan.window.width and height <= plan.window.height:
+        assert plan.coverage == pytest.approx([1] * len(detections))
+
+
+@given(scenes(), requests)
+def test_a_second_run_gives_the_same(scene: tuple[Size, tuple[Detection, ...]], request_: CropRequest) -> None:
+    size, detections = scene
+    assert plan_crops(detections, size, request_, saliency=FLAT) == plan_crops(
+        detections, size, request_, saliency=FLAT
+    )
+
+
+@given(scenes(), requests)
+def test_coverage_is_named_for_every_detection_and_subjects_are_among_them(
+    scene: tuple[Size, tuple[Detection, ...]], request_: CropRequest
+) -> None:
+    size, detections = scene
+    for plan in plan_crops(detections, size, request_, saliency=FLAT):
+        assert plan.coverage == tuple(detection.box.coverage(plan.window) for detection in detections)
+        assert set(plan.subjects) <= set(range(len(detections)))
+
+
+def random_scene(seed: int) -> tuple[Size, tuple[Detection, ...]]:
+    """Return a scene without ties, which would leave a mirrored window more than one right place."""
+    draw = random.Random(seed)
+    size = Size(draw.randrange(200, 1200), draw.randrange(200, 1200))
+    detections = []
+    for _ in range(draw.randrange(1, 6)):
+        x1, y1 = draw.uniform(0, size.width * 0.8), draw.uniform(0, size.height * 0.8)
+        box = Box(x1, y1, draw.uniform(x1 + 9, size.width), draw.uniform(y1 + 9, size.height))
+        detections.append(Detection(draw.choice(("person", "dog", "cat")), draw.uniform(0.2, 1), box))
+    return size, in_order(detections)
+
+
+def mirrored(box: Box, size: Size) -> Box:
+    return Box(size.width - box.x2, box.y1, size.width - box.x1, box.y2)
+
+
+@pytest.mark.parametrize("ratio", ["1:1", "4:5", "16:9"])
+@pytest.mark.parametrize("zoom", [0.0, 0.5, 1.0])
+def test_a_mirrored_scene_gives_the_mirrored_window(ratio: str, zoom: float) -> None:
+    request = CropRequest(aspect_ratios=(ratio,), zoom=zoom)
+    for seed in range(100):
+        size, detections = random_scene(seed)
+        flipped = [replace(detection, box=mirrored(detection.box, size)) for detection in detections]
+        (plan,) = plan_crops(detections, size, request)
+        (other,) = plan_crops(flipped, size, request)
+        expected = mirrored(plan.window.box, size).xyxy
+        # Half a pixel is rounded to the even one, which need not be the mirrored one.
+        assert other.window.xyxy == pytest.approx(expected, abs=1), seed
+
+
+@pytest.mark.parametrize("ratio", ["1:1", "9:16"])
+def test_the_scale_of_the_scene_does_not_matter(ratio: str) -> None:
+    request = CropRequest(aspect_ratios=(ratio,))
+    for seed in range(100):
+        size, detections = random_scene(seed)
+        larger = [replace(d, box=Box(*(4 * side for side in d.box.xyxy))) for d in detections]
+        (plan,) = plan_crops(detections, size, request)
+        (other,) = plan_crops(larger, Size(4 * size.width, 4 * size.height), request)
+        # A place is rounded by less than one small pixel, four large ones; the size by half of that.
+        assert other.window.xyxy == pytest.approx([4 * side for side in plan.window.xyxy], abs=6), seed
+
+
+# What matters is kept
+
+
+def test_a_subject_at_the_border_is_kept_where_the_center_would_cut_it() -> None:
+    plan = only_plan([dog(0, 100, 150, 300)], aspect_ratio="1:1")
+    assert plan.coverage == (1.0,)
+    assert plan.rule == "subject"
+
+
+def test_a_head_comes_before_the_feet_when_the_person_does_not_fit() -> None:
+    plan = only_plan([person(100, 0, 300, 800), face(160, 40, 240, 140)], Size(400, 800), aspect_ratio="16:9")
+    assert plan.window.y1 == 0
+    assert plan.coverage[1] == 1.0
+    assert plan.subjects == (0, 1)
+    assert plan.coverage[0] < 0.5
+
+
+@pytest.mark.parametrize("headroom", [0.0, 0.4, 1.0])
+def test_headroom_is_kept_above_a_face(headroom: float) -> None:
+    plan = only_plan([face(250, 500, 350, 600)], Size(600, 1200), aspect_ratio="3:1", headroom=headroom)
+    assert plan.window.y1 <= 500 - headroom * 100
+
+
+def test_a_face_belongs_to_the_person_it_lies_in() -> None:
+    detections = [person(0, 0, 100, 200), face(30, 10, 60, 50), face(400, 10, 430, 50)]
+    things = subjects_among(detections, LANDSCAPE, CropRequest())
+    assert sorted(thing.ids for thing in things) == [(0, 1), (2,)]
+
+
+def test_two_labels_on_one_thing_count_once() -> None:
+    detections = [dog(100, 100, 300, 300), Detection("cat", 0.6, Box(102, 100, 300, 305))]
+    (thing,) = subjects_among(detections, LANDSCAPE, CropRequest(mode="objects"))
+    assert (thing.ids, thing.label) == ((0, 1), "dog")
+
+
+def test_two_people_side_by_side_are_two() -> None:
+    detections = [person(100, 100, 200, 300), person(150, 100, 250, 300)]
+    assert len(subjects_among(detections, LANDSCAPE, CropRequest())) == 2
+
+
+def test_of_two_that_do_not_fit_together_the_weightier_is_whole() -> None:
+    plan = only_plan([dog(0, 0, 180, 400), dog(450, 100, 600, 250)], aspect_ratio="1:2")
+    assert plan.coverage == (1.0, 0.0)
+    assert plan.subjects == (0,)
+
+
+def test_a_label_weight_changes_who_is_kept() -> None:
+    detections = [dog(0, 0, 180, 400), person(450, 100, 600, 250)]
+    assert only_plan(detections, aspect_ratio="1:2").label == "dog"
+    assert only_plan(detections, aspect_ratio="1:2", labels="dog,person:50").label == "person"
+
+
+def test_labels_leave_out_what_they_do_not_name() -> None:
+    detections = [dog(0, 0, 180, 400), person(450, 100, 600, 250, score=0.4)]
+    plan = only_plan(detections, aspect_ratio="1:2", labels="person")
+    assert plan.subjects == (1,)
+    assert plan.coverage == (0.0, 1.0)
+
+
+# Zoom and padding
+
+
+def test_zoom_goes_from_the_whole_scene_to_the_subject() -> None:
+    subject = dog(200, 150, 300, 250)
+    sizes = [only_plan([subject], aspect_ratio="1:1", zoom=zoom).window.width for zoom in (0, 0.25, 0.5, 0.75, 1)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert (sizes[0], sizes[-1]) == (400, 120)  # the picture's height; 100 px and a tenth on either side
+
+
+@pytest.mark.parametrize(
+    ("padding", "window"),
+    [(0, Window(200, 150, 300, 250)), (0.1, Window(190, 140, 310, 260)), (0.5, Window(150, 100, 350, 300))],
+)
+def test_padding_is_a_fraction_of_the_subjects_side(padding: float, window: Window) -> None:
+    assert only_plan([dog(200, 150, 300, 250)], aspect_ratio="1:1", zoom=1, padding=padding).window == window
+
+
+def test_padding_at_the_border_is_clamped_and_never_an_error() -> None:
+    assert only_plan([dog(0, 0, 100, 100)], mode="objects", aspect_ratio="free", padding=1).window == Window(
+        0, 0, 200, 200
+    )
+
+
+def test_a_tight_window_grows_its_short_side_to_the_ratio_and_shifts_at_the_border() -> None:
+    plan = only_plan([dog(0, 100, 40, 300)], mode="objects", aspect_ratio="1:1", padding=0)
+    assert plan.window == Window(0, 100, 200, 300)
+
+
+# Ratios
+
+
+def test_match_input_at_zoom_0_is_the_whole_picture() -> None:
+    assert only_plan([dog(200, 150, 300, 250)]).window == Window(0, 0, 600, 400)
+
+
+def test_free_fits_the_subject_and_its_padding() -> None:
+    plan = only_plan([dog(200, 150, 300, 250)], aspect_ratio="free", zoom=1)
+    assert plan.window == Window(190, 140, 310, 260)
+    assert only_plan([dog(200, 150, 300, 250)], aspect_ratio="free").window == Window(0, 0, 600, 400)
+
+
+def test_several_ratios_give_a_crop_each_in_their_order() -> None:
+    request = CropRequest.from_inputs(aspect_ratio="16:9,1:1,free")
+    plans = plan_crops([dog(200, 150, 300, 250)], LANDSCAPE, request)
+    assert [plan.aspect_ratio for plan in plans] == ["16:9", "1:1", "free"]
+
+
+# One crop per object or face
+
+
+def test_objects_get_a_crop_each_and_faces_are_no_objects() -> None:
+    detections = in_order([dog(0, 0, 100, 100, 0.6), person(300, 0, 400, 300, 0.9), face(330, 10, 360, 50, 0.8)])
+    plans = plan_crops(detections, LANDSCAPE, CropRequest(mode="objects"))
+    assert [(plan.label, plan.rule) for plan in plans] == [("person", "object"), ("dog", "object")]
+
+
+def test_faces_get_a_crop_each_with_headroom() -> None:
+    plans = plan_crops(
+        [person(0, 0, 300, 400), face(100, 100, 150, 150)],
+        LANDSCAPE,
+        CropRequest(mode="faces", aspect_ratios=("free",), padding=0, headroom=0.4),
+    )
+    assert [(plan.label, plan.rule, plan.subjects) for plan in plans] == [("face", "face", (1,))]
+    assert plans[0].window == Window(100, 80, 150, 150)
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [("score", [0, 1, 2]), ("area", [2, 0, 1]), ("left_to_right", [1, 2, 0])],
+)
+def test_order_says_which_comes_first(order: str, expected: list[int]) -> None:
+    detections = [dog(400, 0, 450, 50, 0.9), dog(0, 0, 40, 40, 0.8), dog(100, 0, 300, 300, 0.7)]
+    plans = plan_crops(detections, LANDSCAPE, CropRequest(mode="objects", order=order))
+    assert [plan.subjects[0] for plan in plans] == expected
+
+
+@pytest.mark.parametrize("most", [1, 3, 4])
+def test_no_more_than_max_crops_come_out(most: int) -> None:
+    detections = [dog(100 * i, 0, 100 * i + 90, 90, 0.9 - i / 10) for i in range(5)]
+    request = CropRequest(mode="objects", aspect_ratios=("1:1", "16:9"), max_crops=most)
+    plans = plan_crops(detections, LANDSCAPE, request)
+    assert [plan.subjects[0] for plan in plans] == [0, 0, 1, 1][:most]
+
+
+# Nothing found
+
+
+def test_empty_gives_no_crops() -> None:
+    assert plan_crops([], LANDSCAPE, CropRequest(if_none="empty")) == ()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({}, "Nothing was found in the picture at score_threshold 0.3"),
+        ({"mode": "faces"}, "No face was found"),
+        ({"labels": "dog,cat"}, "Nothing of dog,cat was found"),
+    ],
+)
+def test_error_says_what_was_not_found_and_what_to_do(inputs: dict[str, str], message: str) -> None:
+    with pytest.raises(ImageError, match=message) as caught:
+        only_plan([], if_none="error", **inputs)
+    assert "Lower it, or set if_none" in str(caught.value)
+
+
+def test_center_is_the_largest_window_in_the_middle() -> None:
+    plan = only_plan([], aspect_ratio="1:1", if_none="center")
+    assert (plan.window, plan.rule, plan.label, plan.subjects) == (Window(100, 0, 500, 400), "center", "center", ())
+
+
+def test_full_image_is_not_cropped_whatever_the_ratio() -> None:
+    plan = only_plan([], aspect_ratio="1:1", if_none="full_image", width=300)
+    assert (plan.window, plan.output_size, plan.rule) == (Window(0, 0, 600, 400), Size(300, 200), "full_image")
+
+
+def test_saliency_goes_where_the_grid_is_heavy() -> None:
+    request = CropRequest(aspect_ratios=("1:1",))
+    heavy_left = ((0.4, 0.1, 0.0), (0.4, 0.1, 0.0))
+    (plan,) = plan_crops([], LANDSCAPE, request, saliency=heavy_left)
+    assert (plan.window, plan.rule) == (Window(0, 0, 400, 400), "saliency")
+    (plan,) = plan_crops([], LANDSCAPE, request, saliency=FLAT)
+    assert plan.window == Window(100, 0, 500, 400)
+
+
+def test_labels_that_nothing_bears_use_the_fallback_and_say_so() -> None:
+    plan = only_plan([person(0, 0, 100, 400)], labels="dog", aspect_ratio="1:1", if_none="center")
+    assert plan.rule == "center"
+    assert plan.coverage == (0.0,)
+
+
+# Sizes
+
+
+@pytest.mark.parametrize(
+    ("inputs", "content", "output"),
+    [
+        pytest.param({}, Size(400, 400), Size(400, 400), id="unasked"),
+        pytest.param({"width": 200}, Size(200, 200), Size(200, 200), id="smaller"),
+        pytest.param({"height": 100}, Size(100, 100), Size(100, 100), id="height alone"),
+        pytest.param({"width": 900}, Size(400, 400), Size(400, 400), id="never enlarged"),
+        pytest.param({"width": 900, "upscale": "allow"}, Size(900, 900), Size(900, 900), id="enlarged"),
+        pytest.param({"width": 900, "upscale": "pad"}, Size(400, 400), Size(900, 900), id="padded"),
+        pytest.param({"width": 200, "upscale": "pad"}, Size(200, 200), Size(200, 200), id="nothing to pad"),
+    ],
+)
+def test_the_output_has_the_size_asked_for(inputs: dict[str, object], content: Size, output: Size) -> None:
+    plan = only_plan([dog(200, 150, 300, 250)], aspect_ratio="1:1", **inputs)
+    assert (plan.content_size, plan.output_size) == (content, output)
+
+
+def test_width_and_height_cut_their_own_ratio() -> None:
+    plan = only_plan([dog(200, 150, 300, 250)], width=100, height=200)
+    assert (plan.aspect_ratio, plan.window.size, plan.output_size) == ("1:2", Size(200, 400), Size(100, 200))
+
+
+def test_width_alone_keeps_the_ratio_to_the_pixel() -> None:
+    assert only_plan([], Size(4000, 3000), aspect_ratio="16:9", width=1000).output_size == Size(1000, 562)
+
+
+def test_a_crop_too_long_for_any_format_comes_out_smaller() -> None:
+    assert only_plan([], Size(40_000, 1000)).output_size == Size(16_383, 410)
+
+
+def test_one_pixel_can_be_cropped() -> None:
+    plan = only_plan([], Size(1, 1), aspect_ratio="16:9")
+    assert plan.window == Window(0, 0, 1, 1)

@@ -1,0 +1,136 @@
+from dataclasses import fields
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crop_core import CropRequest, RequestError
+
+
+def test_the_defaults_are_the_ones_of_the_design() -> None:
+    request = CropRequest()
+    assert (request.mode, request.labels, request.aspect_ratios) == ("subject", "", ("match_input",))
+    assert (request.width, request.height, request.zoom) == (None, None, None)
+    assert (request.padding, request.headroom, request.max_crops) == (0.1, 0.4, 20)
+    assert (request.order, request.if_none, request.upscale) == ("score", "saliency", "never")
+    assert (request.detector, request.output_format, request.output_quality) == ("auto", "webp", 85)
+    assert request.preview is False
+
+
+@pytest.mark.parametrize(
+    ("inputs", "sentence"),
+    [
+        ({"mode": "zzz"}, "mode is one of subject, objects, faces; got 'zzz'"),
+        ({"mode": None}, "mode is one of"),
+        ({"mode": ["subject"]}, "mode is one of"),
+        ({"padding": 9}, "padding is a number from 0 to 2, got 9"),
+        ({"padding": float("nan")}, "padding is a number from 0 to 2, got nan"),
+        ({"padding": None}, "padding is a number"),
+        ({"headroom": -0.1}, "headroom is a number from 0 to 2"),
+        ({"zoom": 1.01}, "zoom is a number from 0 to 1"),
+        ({"zoom": float("inf")}, "zoom is a number from 0 to 1"),
+        ({"score_threshold": "high"}, "score_threshold is a number from 0 to 1, got 'high'"),
+        ({"iou_threshold": True}, "iou_threshold is a number from 0 to 1, got True"),
+        ({"width": "abc"}, "width is a whole number from 1 to 8192, got 'abc'"),
+        ({"width": 0}, "width is a whole number"),
+        ({"width": 10**60}, "width is a whole number from 1 to 8192, got a number of more than 50 digits"),
+        ({"height": 12.5}, "height is a whole number from 1 to 8192, got 12.5"),
+        ({"max_crops": 101}, "max_crops is a whole number from 1 to 100"),
+        ({"output_quality": 0}, "output_quality is a whole number from 1 to 100"),
+        ({"order": "random"}, "order is one of score, area, left_to_right"),
+        ({"if_none": "crash"}, "if_none is one of saliency, center, full_image, empty, error"),
+        ({"upscale": "always"}, "upscale is one of never, allow, pad"),
+        ({"detector": "yolo"}, "detector is one of auto, fast, balanced, accurate"),
+        ({"output_format": "gif"}, "output_format is one of match_input, webp, jpg, png, avif"),
+        ({"preview": "yes"}, "preview is true or false, got 'yes'"),
+        ({"aspect_ratio": "banana"}, "match_input, free or width:height such as 1:1 or 16:9, got 'banana'"),
+        ({"aspect_ratio": ""}, "match_input, free or width:height"),
+        ({"aspect_ratio": "1:0"}, "between 1:100 and 100:1, got '1:0'"),
+        ({"aspect_ratio": "99999:1"}, "between 1:100 and 100:1"),
+        ({"aspect_ratio": "-1:1"}, "width:height"),
+        ({"aspect_ratio": "1:1,"}, "width:height"),
+        ({"aspect_ratio": ",".join(f"1:{n}" for n in range(1, 23))}, "1 to 20 ratios, got 22"),
+        ({"aspect_ratio": None}, "aspect_ratio is text"),
+        ({"aspect_ratio": 1.5}, "aspect_ratio is text"),
+        ({"labels": "unicorn"}, "labels names 'unicorn', which no detector here knows. Use COCO's 80 names"),
+        ({"labels": "persn"}, "Did you mean person?"),
+        ({"labels": "dog:much"}, "gives dog the weight 'much'"),
+        ({"labels": "dog:0"}, "a number above 0 and up to 1000"),
+        ({"labels": "dog:nan"}, "a number above 0"),
+        ({"labels": "dog:1e400"}, "a number above 0"),
+        ({"labels": None}, "labels is text"),
+        ({"labels": "dog," * 1000}, "at most 2000 characters"),
+        ({"mode": "faces", "labels": "dog"}, "mode faces crops faces only"),
+        ({"width": 100, "height": 100, "aspect_ratio": "16:9"}, "Leave out one of the three"),
+        ({"width": 100, "height": 100, "aspect_ratio": "free"}, "Leave out one of the three"),
+        ({"width": 8192, "height": 8}, "beyond 100:1"),
+        ({"width": 8192, "aspect_ratio": "1:50"}, "more than 16383 pixels a side"),
+        ({"height": 8192, "aspect_ratio": "50:1"}, "more than 16383 pixels a side"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_bad_input_gets_one_sentence_that_says_what_is_right(inputs: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        CropRequest.from_inputs(**inputs)
+    message = str(caught.value)
+    assert sentence in message
+    assert "\n" not in message
+    assert len(message) < 250
+
+
+names = ["aspect_ratio", *(entry.name for entry in fields(CropRequest) if entry.name != "aspect_ratios")]
+anything = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=30), st.just([1]))
+
+
+@given(st.dictionaries(st.sampled_from(names), anything, max_size=4))
+def test_any_value_makes_a_request_or_a_request_error(inputs: dict[str, Any]) -> None:
+    try:
+        request = CropRequest.from_inputs(**inputs)
+    except RequestError:
+        return
+    assert all(ratio is None or Fraction(1, 100) <= ratio <= 100 for _, ratio in request.ratios)
+
+
+@pytest.mark.parametrize(
+    ("labels", "weights"),
+    [
+        ("", {}),
+        ("  ", {}),
+        ("dog", {"dog": 1.0}),
+        ("dog:3,person:1", {"dog": 3.0, "person": 1.0}),
+        (" Traffic  Light : 2.5 ,face", {"traffic light": 2.5, "face": 1.0}),
+    ],
+)
+def test_labels_are_names_with_weights(labels: str, weights: dict[str, float]) -> None:
+    assert CropRequest(labels=labels).label_weights == weights
+
+
+@pytest.mark.parametrize(
+    ("text", "ratios"),
+    [
+        ("match_input", (("match_input", None),)),
+        ("free", (("free", None),)),
+        ("1:1", (("1:1", Fraction(1)),)),
+        ("1.91:1", (("1.91:1", Fraction(191, 100)),)),
+        ("1:1, 16:9,1:1", (("1:1", Fraction(1)), ("16:9", Fraction(16, 9)))),
+    ],
+)
+def test_ratios_are_exact_and_repeats_count_once(text: str, ratios: tuple[tuple[str, Fraction | None], ...]) -> None:
+    assert CropRequest.from_inputs(aspect_ratio=text).ratios == ratios
+
+
+def test_width_and_height_make_the_ratio() -> None:
+    assert CropRequest(width=1080, height=1350).ratios == (("4:5", Fraction(4, 5)),)
+
+
+def test_width_and_height_may_repeat_the_ratio_to_the_pixel() -> None:
+    request = CropRequest.from_inputs(aspect_ratio="16:9", width=1000, height=563)  # 562.5, rounded
+    assert request.ratios == (("1000:563", Fraction(1000, 563)),)
+
+
+@pytest.mark.parametrize(("mode", "zoom"), [("subject", 0.0), ("objects", 1.0), ("faces", 1.0)])
+def test_an_unset_zoom_is_the_modes_own(mode: str, zoom: float) -> None:
+    assert CropRequest(mode=mode).effective_zoom == zoom
+    assert CropRequest(mode=mode, zoom=0.25).effective_zoom == 0.25
