@@ -23,10 +23,13 @@ NEARLY = 1.06
 SLACK = 0.15
 # What else deserves a place of its own beside a thing that cannot fit: at least this much of its weight.
 WORTH_KEEPING = 0.1
-# A thing must be this sure to push a face out of the window.
+# A thing must be this sure to push a face out of the window, or to claim a place beside a heavier one.
 SURE_THING = 0.5
 # What a thing is worth when it is not whole: its head alone, and at most its cut body.
 HEAD_GAIN, PART_GAIN = 0.5, 0.3
+# A thing without a head that no window can hold whole is worth what is seen of it, less this for each of
+# its lengths that the window is off its middle: what makes it that thing is seldom at its end.
+OFF_CENTER_LOSS = 0.25
 # How much of all weight a place may give up to sit well on its subject: slivers, never a whole thing.
 COMPOSITION = 0.02
 # The lines of thirds: the eyes of a lone face lie on the upper one; a turned head looks into at
@@ -69,7 +72,9 @@ def best_offset(things: Sequence[Thing], axis: int, extent: int, length: int) ->
 
     middle = (extent - length) / 2
     edges = {edge for _, span, head in spans for edge in (*span, *(head or span))}
-    offsets = {min(max(edge - shift, low), high) for edge in edges for shift in (0, length)} | {low, high}
+    turns = {edge - shift for edge in edges for shift in (0, length)}
+    turns |= {(first + last - length) // 2 for _, (first, last), _ in spans}
+    offsets = {min(max(turn, low), high) for turn in turns} | {low, high}
     best = max(sorted(offsets), key=lambda offset: (round(value(offset), 9), -abs(offset - middle)))
 
     kept = whole(best)
@@ -127,8 +132,8 @@ def _range_for(ranked: Sequence[Thing], axis: int, room: Range, length: int) -> 
             room = (part and _narrowed(room, span_of(part, axis), length)) or room
     room = _narrowed(room, span_of(main.box, axis), length, slack) or room
     if slack:
-        fitting = (t for t in ranked if _fits(t, axis, length) and t.weight >= WORTH_KEEPING * main.weight)
-        for other in list(fitting)[:1]:
+        other = next((thing for thing in ranked if thing.score >= SURE_THING and _fits(thing, axis, length)), None)
+        if other and other.weight >= WORTH_KEEPING * main.weight:
             room = _narrowed(room, span_of(other.box, axis), length) or room
     if with_faces:
         air = _hull([span_of(thing.airy_head, axis) for thing in faces if thing.airy_head])
@@ -179,5 +184,8 @@ def _gain(span: Span, head: Span | None, offset: int, length: int) -> float:
     if low >= offset and high <= offset + length:
         return 1.0
     part = max(0, min(high, offset + length) - max(low, offset)) / (high - low)
+    if head is None and high - low > length:
+        off_center = abs(low + high - 2 * offset - length) / (2 * (high - low))
+        return part - OFF_CENTER_LOSS * off_center
     has_head = head is not None and head[0] >= offset and head[1] <= offset + length
     return PART_GAIN * part + HEAD_GAIN * has_head
