@@ -209,21 +209,19 @@ def test_headroom_is_kept_above_a_face(headroom: float) -> None:
     assert plan.window.y1 <= 500 - headroom * 100
 
 
-def test_a_face_belongs_to_the_person_it_lies_in() -> None:
-    detections = [person(0, 0, 100, 200), face(30, 10, 60, 50), face(400, 10, 430, 50)]
-    things = subjects_among(detections, LANDSCAPE, CropRequest())
-    assert sorted(thing.ids for thing in things) == [(0, 1), (2,)]
+def test_weak_boxes_have_a_say_in_where_the_window_lies_and_are_no_subjects() -> None:
+    strong, weak = dog(200, 100, 300, 300), dog(350, 100, 590, 300, score=0.25)
+    request = CropRequest(aspect_ratios=("1:1",))
+    (alone,) = plan_crops([strong], LANDSCAPE, request)
+    (both,) = plan_crops([strong], LANDSCAPE, request, weak=[weak])
+    assert alone.window == Window(50, 0, 450, 400)
+    assert both.window.x1 >= 190  # both are whole now
+    assert (both.subjects, both.coverage) == ((0,), (1.0,))
 
 
-def test_two_labels_on_one_thing_count_once() -> None:
-    detections = [dog(100, 100, 300, 300), Detection("cat", 0.6, Box(102, 100, 300, 305))]
-    (thing,) = subjects_among(detections, LANDSCAPE, CropRequest(mode="objects"))
-    assert (thing.ids, thing.label) == ((0, 1), "dog")
-
-
-def test_two_people_side_by_side_are_two() -> None:
-    detections = [person(100, 100, 200, 300), person(150, 100, 250, 300)]
-    assert len(subjects_among(detections, LANDSCAPE, CropRequest())) == 2
+def test_weak_boxes_alone_are_nothing_found() -> None:
+    (plan,) = plan_crops([], LANDSCAPE, CropRequest(if_none="center"), weak=[dog(0, 0, 100, 100, score=0.25)])
+    assert plan.rule == "center"
 
 
 def test_of_two_that_do_not_fit_together_the_weightier_is_whole() -> None:

@@ -1,0 +1,110 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crop_core.box import Box, Size
+from crop_core.detection import Detection
+from crop_core.placement import best_offset, offset_holding, well_placed
+from crop_core.request import CropRequest
+from crop_core.subject import Thing, subjects_among
+
+SIZE = Size(1000, 1000)
+
+
+def things(*detections: Detection) -> tuple[Thing, ...]:
+    return subjects_among(detections, SIZE, CropRequest())
+
+
+def object_(x1: float, x2: float, score: float = 0.9, label: str = "dog") -> Detection:
+    return Detection(label, score, Box(x1, 300, x2, 700))
+
+
+def face(x1: float, y1: float, side: float, nose: float = 0.0, score: float = 0.9) -> Detection:
+    """Return a face whose nose points `nose` eye distances to the right."""
+    x, y = x1 + side / 2, y1 + 0.4 * side
+    eyes = ((x - side / 4, y), (x + side / 4, y))
+    return Detection(
+        "face", score, Box(x1, y1, x1 + side, y1 + side), (*eyes, (x + nose * side / 2, y), (x, y), (x, y))
+    )
+
+
+def test_one_thing_sits_in_the_middle_of_the_window() -> None:
+    assert best_offset(things(object_(500, 700)), 0, 1000, 400) == 400
+
+
+def test_a_thing_at_the_border_is_whole_and_the_window_stays_inside() -> None:
+    assert best_offset(things(object_(900, 1000)), 0, 1000, 400) == 600
+
+
+def test_a_thing_that_cannot_fit_is_seen_in_its_middle() -> None:
+    assert best_offset(things(object_(100, 900)), 0, 1000, 400) == 300
+
+
+def test_a_weak_thing_does_not_pull_the_window_off_a_strong_one_that_cannot_fit() -> None:
+    offset = best_offset(things(object_(100, 900), object_(850, 950, score=0.2)), 0, 1000, 400)
+    assert offset == 300
+
+
+def test_a_sure_thing_beside_one_that_cannot_fit_is_whole() -> None:
+    (table, dog) = (object_(0, 1000, label="dining table"), object_(700, 950))
+    offset = best_offset(things(table, dog), 0, 1000, 400)
+    assert offset <= 700
+    assert offset + 400 >= 950
+
+
+def test_faces_that_fit_together_are_kept_together() -> None:
+    offset = best_offset(things(face(100, 300, 80), face(380, 300, 80), object_(500, 560)), 0, 1000, 400)
+    assert offset <= 100
+    assert offset + 400 >= 460
+
+
+def test_a_much_heavier_sure_thing_comes_before_faces() -> None:
+    offset = best_offset(things(object_(500, 880), face(0, 300, 40)), 0, 1000, 400)
+    assert offset <= 500
+    assert offset + 400 >= 880
+
+
+def test_an_unsure_heavier_thing_does_not() -> None:
+    assert best_offset(things(object_(500, 880, score=0.45), face(0, 300, 60)), 0, 1000, 400) == 0
+
+
+def test_the_eyes_of_a_lone_face_lie_on_the_upper_third() -> None:
+    (thing,) = things(face(450, 450, 100))
+    assert well_placed([thing], 1, 600) == pytest.approx(490 - 200)
+    assert best_offset([thing], 1, 1000, 600) == 290
+
+
+@pytest.mark.parametrize(("nose", "shift"), [(0, 0), (0.5, 50), (-0.5, -50)], ids=["ahead", "right", "left"])
+def test_a_turned_head_has_room_to_look_into(nose: float, shift: float) -> None:
+    assert best_offset(things(face(450, 450, 100, nose)), 0, 1000, 600) == 200 + shift
+
+
+spans = st.tuples(st.integers(0, 999), st.integers(1, 1000)).filter(lambda span: span[0] < span[1])
+
+
+@given(st.lists(spans, min_size=1, max_size=4), st.floats(-2000, 2000), st.integers(1, 1000))
+def test_an_offset_is_in_the_picture_and_holds_the_first_want(
+    wants: list[tuple[int, int]], target: float, length: int
+) -> None:
+    boxes = [Box(low, 0, high, 10) for low, high in wants]
+    offset = offset_holding(boxes, target, 0, 1000, length)
+    assert 0 <= offset <= 1000 - length
+    low, high = wants[0]
+    inside, around = offset <= low and high <= offset + length, low <= offset and offset + length <= high
+    assert inside or around
+
+
+@given(st.lists(st.tuples(spans, st.floats(0.3, 1)), min_size=1, max_size=5), st.integers(1, 1000))
+def test_no_other_offset_holds_the_weightiest_thing_better(
+    scene: list[tuple[tuple[int, int], float]], length: int
+) -> None:
+    ranked = sorted(things(*(object_(*span, score) for span, score in scene)), key=lambda t: (-t.weight, t.ids))
+    offset = best_offset(ranked, 0, 1000, length)
+    box = ranked[0].box
+
+    def held(at: int) -> float:
+        return max(0.0, min(box.x2, at + length) - max(box.x1, at))
+
+    best = max(held(at) for at in range(1000 - length + 1))
+    # A thing that cannot fit may give up 15 % of the window (SLACK), and one that nearly fits nothing.
+    assert held(offset) >= best - (0.15 * length + 1 if box.width > 1.06 * length else 0)

@@ -1,0 +1,104 @@
+import pytest
+
+from crop_core.box import Box, Size
+from crop_core.detection import Detection
+from crop_core.request import CropRequest
+from crop_core.subject import Thing, subjects_among
+
+SIZE = Size(600, 400)
+AHEAD = ((40.0, 30.0), (60.0, 30.0), (50.0, 40.0), (42.0, 50.0), (58.0, 50.0))
+
+
+def detection(label: str, *box: float, score: float = 0.9) -> Detection:
+    return Detection(label, score, Box(*box), AHEAD if label == "face" else None)
+
+
+def things(*detections: Detection, **inputs: object) -> tuple[Thing, ...]:
+    return subjects_among(detections, SIZE, CropRequest.from_inputs(**inputs))
+
+
+@pytest.mark.parametrize("mode", ["subject", "objects", "faces"])
+def test_no_detections_are_no_subjects(mode: str) -> None:
+    assert things(mode=mode) == ()
+
+
+def test_a_face_belongs_to_the_person_it_lies_in() -> None:
+    person, inside, outside = (
+        detection("person", 0, 0, 100, 200),
+        detection("face", 30, 10, 60, 50),
+        detection("face", 400, 10, 430, 50),
+    )
+    assert sorted(thing.ids for thing in things(person, inside, outside)) == [(0, 1), (2,)]
+
+
+def test_a_face_on_a_dog_is_no_part_of_the_dog() -> None:
+    assert len(things(detection("dog", 0, 0, 100, 200), detection("face", 30, 10, 60, 50))) == 2
+
+
+def test_two_labels_on_one_thing_count_once_under_the_surer_name() -> None:
+    (thing,) = things(detection("dog", 100, 100, 300, 300), detection("cat", 102, 100, 300, 305, score=0.6))
+    assert (thing.ids, thing.label, thing.score) == ((0, 1), "dog", 0.9)
+
+
+def test_two_of_one_label_are_two_however_they_overlap() -> None:
+    assert len(things(detection("person", 100, 100, 200, 300), detection("person", 110, 100, 210, 300))) == 2
+
+
+def test_a_persons_head_ends_where_the_person_does_and_a_lone_ones_at_the_headroom() -> None:
+    face = detection("face", 40, 50, 60, 80)  # 30 px high, so the headroom is 12
+    (person,) = things(detection("person", 0, 45, 100, 300), face)
+    (lone,) = things(face)
+    assert (person.head, lone.head) == (Box(40, 45, 60, 80), Box(40, 38, 60, 80))
+    assert person.airy_head is not None
+    assert person.airy_head.y1 == 38
+
+
+def test_an_unsure_face_gives_way_to_a_sure_one_in_the_same_person() -> None:
+    (thing,) = things(
+        detection("person", 0, 0, 200, 400),
+        detection("face", 50, 20, 90, 70),
+        detection("face", 20, 100, 180, 300, score=0.31),
+    )
+    assert thing.face == Box(50, 20, 90, 70)
+
+
+@pytest.mark.parametrize(
+    ("heavy", "light"),
+    [
+        pytest.param(detection("dog", 200, 100, 400, 300), detection("dog", 250, 150, 350, 250), id="larger"),
+        pytest.param(detection("dog", 200, 100, 400, 300), detection("dog", 0, 0, 200, 200), id="nearer the center"),
+        pytest.param(detection("dog", 200, 100, 400, 300), detection("dog", 200, 100, 400, 300, score=0.4), id="surer"),
+        pytest.param(detection("face", 50, 50, 90, 100), detection("cup", 50, 50, 90, 100), id="a face"),
+    ],
+)
+def test_what_is_heavier(heavy: Detection, light: Detection) -> None:
+    ((one,), (other,)) = things(heavy), things(light)
+    assert one.weight > other.weight
+
+
+def test_a_label_weight_multiplies() -> None:
+    dog = detection("dog", 200, 100, 400, 300)
+    ((plain,), (tripled,)) = things(dog, labels="dog"), things(dog, labels="dog:3")
+    assert tripled.weight == pytest.approx(3 * plain.weight)
+
+
+@pytest.mark.parametrize(
+    ("nose_x", "turn"), [(50.0, 0.0), (60.0, 0.5), (40.0, -0.5), (500.0, 1.0)], ids=["ahead", "right", "left", "odd"]
+)
+def test_the_gaze_follows_the_nose(nose_x: float, turn: float) -> None:
+    landmarks = (AHEAD[0], AHEAD[1], (nose_x, 40.0), AHEAD[3], AHEAD[4])
+    (thing,) = things(Detection("face", 0.9, Box(35, 20, 65, 60), landmarks))
+    assert thing.gaze == (50.0, 30.0, turn)
+
+
+def test_labels_and_modes_say_who_may_be_a_subject() -> None:
+    scene = (
+        detection("person", 0, 0, 100, 200),
+        detection("face", 30, 10, 60, 50),
+        detection("dog", 300, 100, 500, 300),
+    )
+    assert [thing.label for thing in things(*scene, mode="objects", order="left_to_right")] == ["person", "dog"]
+    assert [thing.label for thing in things(*scene, mode="faces")] == ["face"]
+    assert [thing.label for thing in things(*scene, labels="dog")] == ["dog"]
+    assert [thing.label for thing in things(*scene, labels="face")] == ["face"]
+    assert [thing.label for thing in things(*scene, mode="objects", labels="face")] == ["face"]
