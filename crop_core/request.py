@@ -126,6 +126,9 @@ class CropRequest:
     def __post_init__(self) -> None:
         for entry in fields(self):
             value = getattr(self, entry.name)
+            if isinstance(value, float) and "int" in str(entry.type) and value.is_integer():
+                value = int(value)  # JSON knows one kind of number, so 12.0 is a whole one
+                object.__setattr__(self, entry.name, value)
             name = "aspect_ratio" if entry.name == "aspect_ratios" else entry.name
             kind = str(entry.type)
             if value is None and "None" in kind:

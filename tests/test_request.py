@@ -130,6 +130,10 @@ def test_width_and_height_may_repeat_the_ratio_to_the_pixel() -> None:
     assert request.ratios == (("1000:563", Fraction(1000, 563)),)
 
 
+def test_a_whole_number_may_be_written_as_a_float() -> None:
+    assert CropRequest(width=12.0).width == 12  # type: ignore[arg-type]  # as JSON may have it
+
+
 @pytest.mark.parametrize(("mode", "zoom"), [("subject", 0.0), ("objects", 1.0), ("faces", 1.0)])
 def test_an_unset_zoom_is_the_modes_own(mode: str, zoom: float) -> None:
     assert CropRequest(mode=mode).effective_zoom == zoom
