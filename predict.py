@@ -4,11 +4,13 @@ Cog reads this file as text to make the model's schema, so every `Input(...)` is
 holds each one to the core's `CropRequest`.
 """
 
+import re
 import tempfile
 
 from cog import BasePredictor, Input, Path
 
 from crop_core import Cropper, CropRequest, ImageError
+from crop_core.photo import read_photo
 
 
 class Predictor(BasePredictor):
@@ -136,7 +138,9 @@ class Predictor(BasePredictor):
             output_quality=output_quality,
             preview=preview,
         )
-        result = self.cropper.crop(image.read_bytes(), request, source=image.name)
+        # The server's file is called tmp, eight random characters, and what the caller called it (cog.types.URLPath).
+        source = re.sub(r"^tmp[a-z0-9_]{8}", "", image.name)
+        result = self.cropper.crop(read_photo(image), request, source=source)
         self.record_metric("detections", result.record()["detections"])
         # The server reads the files after this returns, so they are kept until the next prediction.
         self.outputs = tempfile.TemporaryDirectory(prefix="crop-core-")

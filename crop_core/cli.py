@@ -1,13 +1,14 @@
 """The crop-core command: files and folders in, folders of crops out.
 
-Exit status: 0 all cropped, 1 some pictures failed (each named on stderr, the rest done), 2 wrong
-use.
+Exit status: 0 all cropped, 1 some pictures failed (each named on stderr, the rest done) or the
+report could not be written, 2 wrong use.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,9 +21,10 @@ from tqdm import tqdm
 
 from crop_core.cropper import DEVICES, Cropper
 from crop_core.doctor import examine
-from crop_core.errors import CropError
+from crop_core.errors import CropError, RequestError
+from crop_core.photo import read_photo
 from crop_core.request import CropRequest
-from crop_core.result import CropResult, failed_record
+from crop_core.result import RECORD_NAME, CropResult, failed_record
 
 # In a folder, what is called a picture is taken for one; what it really is, its bytes say.
 # fmt: off
@@ -47,6 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CropError as error:
         print(f"crop-core: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # a picture's own trouble is reported beside it; this is the report's
+        if not isinstance(error, BrokenPipeError):  # its reader is gone, as `| head` goes, and needs no word
+            print(f"crop-core: stopped: {error.strerror}.", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:  # Python would try again at exit, and complain; see its documentation of SIGPIPE
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -81,9 +91,9 @@ def _add_input(parser: argparse.ArgumentParser, entry: Any) -> None:
     if default not in (None, ""):
         text += f" ({default})"
     kind = int if "int" in entry.type else float if "float" in entry.type else str
-    parser.add_argument(
-        flag, type=kind, default=default, choices=entry.metadata.get("choices"), help=text, metavar=name.upper()
-    )
+    choices = entry.metadata.get("choices")
+    metavar = None if choices else name.upper()  # without one, the help names the choices
+    parser.add_argument(flag, type=kind, default=default, choices=choices, help=text, metavar=metavar)
 
 
 def _doctor(device: str) -> int:
@@ -97,7 +107,7 @@ def _doctor(device: str) -> int:
 
 def _crop(sources: list[Path], out: Path, device: str, dry_run: bool, json_target: str | None, **inputs: Any) -> int:
     request = CropRequest.from_inputs(**inputs)
-    missing = [source for source in sources if not source.exists()]
+    missing = [source for source in sources if not os.path.exists(source)]  # Path.exists raises on too long a name
     if missing:
         print(f"crop-core: there is no {', no '.join(map(str, missing))}.", file=sys.stderr)
         return 2
@@ -112,27 +122,49 @@ def _crop(sources: list[Path], out: Path, device: str, dry_run: bool, json_targe
         bar = tqdm(pictures, unit="picture", disable=None if len(pictures) > 1 else True)
         for (picture, source), folder in zip(bar, folders, strict=True):
             try:
-                result = cropper.crop(picture.read_bytes(), request, source=source, dry_run=dry_run)
-                if not dry_run:
-                    result.save(folder)
+                result = _cropped(cropper, picture, source, request, None if dry_run else folder)
                 record = result.record()
-            except (CropError, OSError) as error:
+            except CropError as error:
                 failures += 1
-                message = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-                tqdm.write(f"crop-core: {source}: {message}", file=sys.stderr)
+                tqdm.write(f"crop-core: {source}: {error}", file=sys.stderr)
                 record = failed_record(source, error)
-                record["error"]["message"] = message
             else:
                 if json_target != "-":
-                    tqdm.write(_summary(result, None if dry_run else folder))
-            _write_line(lines, record)
+                    tqdm.write(_printable(_summary(result, None if dry_run else folder)))
+            if lines is not None:
+                tqdm.write(json.dumps(record), file=lines)
+                lines.flush()
     return 1 if failures else 0
+
+
+def _cropped(cropper: Cropper, picture: Path, source: str, request: CropRequest, folder: Path | None) -> CropResult:
+    """Return the picture's result, its files written into the folder; with no folder, a dry run's.
+
+    Raises:
+        CropError: The picture cannot be read or cropped, or the folder does not take the files.
+    """
+    result = cropper.crop(read_photo(picture), request, source=source, dry_run=folder is None)
+    if folder is not None:
+        try:
+            result.save(folder)
+        except OSError as error:
+            raise CropError(
+                f"The crops cannot be written to {folder}: {error.strerror}. Choose another --out."
+            ) from error
+    return result
 
 
 def _summary(result: CropResult, folder: Path | None) -> str:
     found = ", ".join(f"{n} {label}" for label, n in Counter(d.label for d in result.detections).most_common())
+    crops = "1 crop" if len(result.crops) == 1 else f"{len(result.crops)} crops"
     place = f" in {folder}" if folder else ""
-    return f"{result.source}: {found or 'nothing found'}; {len(result.crops)} crops{place}"
+    return f"{result.source}: {found or 'nothing found'}; {crops}{place}"
+
+
+def _printable(text: str) -> str:
+    """Return the text as standard output can show it: a file's name may be in any encoding."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _pictures(sources: Sequence[Path], out: Path) -> Iterator[tuple[Path, str]]:
@@ -148,7 +180,7 @@ def _pictures(sources: Sequence[Path], out: Path) -> Iterator[tuple[Path, str]]:
                 if path.suffix.lower() in PICTURE_ENDINGS
                 and path.is_file()
                 and not any(part.startswith(".") for part in path.relative_to(source).parts)
-                and out.resolve() not in path.resolve().parents  # a second run does not crop the first one's crops
+                and not _is_crop(path.resolve(), source.resolve(), out.resolve())
             ]
         for path in found:
             if path.resolve() not in seen:
@@ -156,37 +188,53 @@ def _pictures(sources: Sequence[Path], out: Path) -> Iterator[tuple[Path, str]]:
                 yield path, str(path)
 
 
+def _is_crop(path: Path, source: Path, out: Path) -> bool:
+    """Return whether an earlier run wrote the file: a second one does not crop the crops of the first.
+
+    A folder of crops inside the source holds nothing else. Where the source lies in it instead,
+    or is it, the record beside the crops tells them from the pictures.
+    """
+    return out in path.parents and (source in out.parents or (path.parent / RECORD_NAME).exists())
+
+
 def _folders(pictures: Sequence[Path], out: Path) -> list[Path]:
-    """Return each picture's folder in `out`: its stem, its whole name where stems meet, a number where names meet."""
-    stems = Counter(picture.stem for picture in pictures)
-    names = Counter(picture.name for picture in pictures)
-    count: Counter[str] = Counter()
+    """Return each picture's folder in `out`: its stem, its whole name where stems meet, a number where names meet.
+
+    No two are the same, also where the file system knows no case.
+    """
+    stems = Counter(picture.stem.casefold() for picture in pictures)
+    taken: set[str] = set()
     folders = []
     for picture in pictures:
-        name = picture.stem if stems[picture.stem] == 1 else picture.name
-        if names[picture.name] > 1:
-            count[picture.name] += 1
-            name = f"{picture.name}_{count[picture.name]}"
+        first = name = picture.stem if stems[picture.stem.casefold()] == 1 else picture.name
+        number = 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{first}_{number}"
+        taken.add(name.casefold())
         folders.append(out / name)
     return folders
 
 
 @contextmanager
 def _lines(target: str | None) -> Iterator[TextIO | None]:
-    """Yield the stream that takes the JSON lines, or none."""
+    """Yield the stream that takes the JSON lines, or none.
+
+    Raises:
+        RequestError: The file cannot be opened.
+    """
     if target is None:
         yield None
     elif target == "-":
         yield sys.stdout
     else:
-        with open(target, "w", encoding="utf-8") as file:
+        try:
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+            file = open(target, "w", encoding="utf-8")  # noqa: SIM115 (closed below; only the opening is guarded)
+        except OSError as error:
+            raise RequestError(f"--json {target} cannot be written: {error.strerror}. Name another file.") from error
+        with file:
             yield file
-
-
-def _write_line(lines: TextIO | None, record: dict[str, Any]) -> None:
-    if lines is not None:
-        lines.write(json.dumps(record) + "\n")
-        lines.flush()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable
 from functools import cached_property
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -65,6 +66,19 @@ _TRANSPOSE = {  # EXIF orientation -> what makes the picture upright
 }
 
 
+def read_photo(path: Path) -> bytes:
+    """Return the bytes of a picture file; one beyond `MAX_BYTES` is not read.
+
+    Raises:
+        ImageError: The file is too large or cannot be read.
+    """
+    try:
+        _check_length(path.stat().st_size)
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"The file cannot be read: {error.strerror}.") from error
+
+
 def open_photo(data: bytes) -> Photo:
     """Return the picture that the bytes hold, its header read and nothing decoded.
 
@@ -74,12 +88,16 @@ def open_photo(data: bytes) -> Photo:
     """
     if not data:
         raise ImageError(f"The file is empty (0 bytes); send a {FORMATS} picture.")
-    if len(data) > MAX_BYTES:
+    _check_length(len(data))
+    return Photo(data, format_of(data))
+
+
+def _check_length(length: int) -> None:
+    if length > MAX_BYTES:
         raise ImageError(
-            f"The file has {len(data) / 2**20:.0f} MiB; at most {MAX_BYTES // 2**20} MiB are accepted. "
+            f"The file has {length / 2**20:.0f} MiB; at most {MAX_BYTES // 2**20} MiB are accepted. "
             "Send a smaller or more strongly compressed picture."
         )
-    return Photo(data, format_of(data))
 
 
 def format_of(data: bytes) -> str:
@@ -132,6 +150,32 @@ def _described(data: bytes) -> str:
     return "of an unknown kind"
 
 
+def _png(source: BytesIO) -> Image.Image:
+    """Open a PNG and complete what Pillow leaves undone of its header."""
+    image = PngImagePlugin.PngImageFile(source)
+    data = source.getvalue()
+    if "exif" not in image.info and (exif := _png_chunk(data, b"eXIf")):
+        image.info["exif"] = exif
+    # Pillow scales gray and colours to 8 bits, and leaves the transparent one of tRNS in the file's depth.
+    depth, transparent = data[24], image.info.get("transparency")
+    if image.mode == "L" and isinstance(transparent, int) and depth < 8:
+        image.info["transparency"] = transparent * 255 // (2**depth - 1)
+    elif isinstance(transparent, tuple) and depth == 16:
+        image.info["transparency"] = tuple(value >> 8 for value in transparent)
+    return image
+
+
+def _png_chunk(data: bytes, kind: bytes) -> bytes | None:
+    """Return the body of the first chunk of that kind, wherever it stands."""
+    at = 8
+    while at + 8 <= len(data):
+        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 8] == kind:
+            return data[at + 8 : end]
+        at = end + 4  # behind the checksum
+    return None
+
+
 def _heif(source: BytesIO) -> Image.Image:
     try:
         from pillow_heif import HeifImageFile  # the extra `heic`
@@ -149,7 +193,7 @@ def _heif(source: BytesIO) -> Image.Image:
 # picture of an MPO as the JPEG that it is.
 _OPENERS: dict[str, Callable[[BytesIO], Image.Image]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
-    "PNG": PngImagePlugin.PngImageFile,
+    "PNG": _png,
     "WEBP": WebPImagePlugin.WebPImageFile,
     "AVIF": AvifImagePlugin.AvifImageFile,
     "TIFF": TiffImagePlugin.TiffImageFile,
@@ -224,7 +268,8 @@ class Photo:
         if window is not None:
             raw = self._raw_window(window)
             x1, y1, x2, y2 = (side // reduction for side in raw.xyxy)
-            image = image.crop((x1, y1, x2, y2))
+            # Image.crop would refuse windows beyond Pillow's own limit, which is lower than MAX_PIXELS.
+            image = image.transform((x2 - x1, y2 - y1), Image.Transform.EXTENT, (x1, y1, x2, y2))
         if self._orientation in _TRANSPOSE:
             image = image.transpose(_TRANSPOSE[self._orientation])
         array = np.array(image)
@@ -245,7 +290,9 @@ class Photo:
         if self._kind in ("TIFF", "HEIF"):
             return 1  # these decoders turn the picture themselves
         try:
-            value = image.getexif().get(_ORIENTATION_TAG, 1)
+            # Not the class's own: PngImageFile's decodes the picture to find EXIF, and one that fails once
+            # while it loads gives half a picture without an error the next time.
+            value = Image.Image.getexif(image).get(_ORIENTATION_TAG, 1)
         except _DECODE_ERRORS:
             return 1  # broken EXIF in a picture that may well decode
         return value if value in _TRANSPOSE else 1
@@ -262,6 +309,9 @@ class Photo:
                 width, height = self._raw_size.width, self._raw_size.height
                 image.draft(None, (width // reduction, height // reduction))
             image.load()
+            expected = (-(-self._raw_size.width // reduction), -(-self._raw_size.height // reduction))
+            if image.size != expected:
+                raise _broken(self._kind)  # libheif may find another size in the pixels than in the header
             image = _as_rgb(image, self._source_profile, self.has_alpha)
         except ImageError:
             raise
@@ -312,20 +362,28 @@ def _broken(kind: str) -> ImageError:
 def _as_rgb(image: Image.Image, profile: bytes | None, has_alpha: bool) -> Image.Image:
     """Return the decoded picture as 8-bit RGB, or RGBA where it has alpha."""
     if image.mode.startswith("I;16"):
-        # convert("L") would clip to white: 16 bits become 8 by dividing 65,535 to 255.
-        image = Image.fromarray(((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8))
+        image = _as_8_bits(image)
     if image.mode in ("I", "F"):
         raise ImageError(
             "The picture has 32 bits a channel, whose black and white are not defined. Save it with 8 or 16 bits."
         )
     if image.mode in ("CMYK", "L", "LAB") and not has_alpha:
         return _converted_to_srgb(image, profile)
-    if image.mode in ("LA", "La"):
-        alpha = image.convert("LA").getchannel("A")
-        image = _converted_to_srgb(image.convert("LA").getchannel("L"), profile)
+    if image.mode in ("L", "LA", "La"):
+        gray, alpha = image.convert("LA").split()
+        image = _converted_to_srgb(gray, profile)
         image.putalpha(alpha)
         return image
     return image.convert("RGBA" if has_alpha else "RGB")
+
+
+def _as_8_bits(image: Image.Image) -> Image.Image:
+    """Return a 16-bit gray picture in 8 bits, 65,535 becoming 255; convert("L") would clip it to white."""
+    deep = np.asarray(image).astype(np.uint32)
+    gray = Image.fromarray(((deep + 128) // 257).astype(np.uint8))
+    if (transparent := image.info.get("transparency")) is not None:
+        gray.putalpha(Image.fromarray(np.where(deep == transparent, 0, 255).astype(np.uint8)))
+    return gray
 
 
 def _converted_to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:

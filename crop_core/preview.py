@@ -10,10 +10,12 @@ from torch import Tensor
 
 from crop_core.box import Size
 from crop_core.detection import Detection
+from crop_core.photo import open_photo
 from crop_core.result import Crop
 
 SHEET_HEIGHT = 560  # px
 GAP = 8  # px
+LINE = 3  # px; how thick a window is drawn
 BACKGROUND = (32, 32, 32)
 # Colours that stay apart for most kinds of colour blindness (Okabe and Ito, 2008).
 WINDOW_COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167))
@@ -37,11 +39,7 @@ def draw_preview(
     source = source.resize((max(1, round(size.width * scale)), max(1, round(size.height * scale))))
     _draw_boxes(source, detections, scale)
     for index, crop in enumerate(crops):
-        corners = [side * scale for side in crop.window.xyxy]
-        inset = min(index * 3, 30)  # windows that share a border stay visible
-        box = (corners[0] + inset, corners[1] + inset, corners[2] - 1 - inset, corners[3] - 1 - inset)
-        if box[0] < box[2] and box[1] < box[3]:
-            ImageDraw.Draw(source).rectangle(box, outline=_color(index), width=3)
+        _draw_window(source, crop, index, scale)
     tiles = [_tile(crop, _color(index)) for index, crop in enumerate(crops) if crop.data is not None]
     sheet = _sheet(source, tiles)
     buffer = BytesIO()
@@ -51,6 +49,15 @@ def draw_preview(
 
 def _color(index: int) -> tuple[int, int, int]:
     return WINDOW_COLORS[index % len(WINDOW_COLORS)]
+
+
+def _draw_window(source: Image.Image, crop: Crop, index: int, scale: float) -> None:
+    x1, y1, x2, y2 = (side * scale for side in crop.window.xyxy)
+    # Windows that share a border stay visible, and so do those of a few pixels.
+    inset = min(index * LINE, 10 * LINE, (x2 - x1) / 4, (y2 - y1) / 4)
+    left, top = x1 + inset, y1 + inset
+    right, bottom = max(x2 - 1 - inset, left + LINE - 1), max(y2 - 1 - inset, top + LINE - 1)
+    ImageDraw.Draw(source).rectangle((left, top, right, bottom), outline=_color(index), width=LINE)
 
 
 def _draw_boxes(source: Image.Image, detections: Sequence[Detection], scale: float) -> None:
@@ -73,7 +80,9 @@ def _tile(crop: Crop, color: tuple[int, int, int]) -> Image.Image:
     assert crop.data is not None
     height = SHEET_HEIGHT // 2 - GAP // 2
     bar = 18
-    image = Image.open(BytesIO(crop.data)).convert("RGBA")
+    photo = open_photo(crop.data)  # Image.open would refuse crops beyond Pillow's own limit
+    pixels = photo.pixels(photo.reduction_for(height * 2))
+    image = Image.fromarray(pixels.permute(1, 2, 0).numpy()).convert("RGBA")
     image.thumbnail((height * 2, height - bar))
     plan = crop.plan
     text = f"{plan.aspect_ratio} {plan.rule} {plan.output_size.width}x{plan.output_size.height}"

@@ -52,9 +52,11 @@ def _resized(pixels: Tensor, size: Size) -> Tensor:
         return pixels
     if pixels.shape[0] == 3:
         return _bicubic(pixels, size)
-    # Colours are weighted by alpha, or those hidden under transparent pixels bleed into the edges.
-    alpha = pixels[3:].float() / 255
-    weighted = _bicubic(torch.cat((pixels[:3].float() * alpha, alpha * 255)), size).clamp(0, 255)
+    # Colours are weighted by alpha, or those hidden under transparent pixels bleed into the edges. In place: a
+    # large cut-out in floats has gigabytes.
+    weighted = pixels.float()
+    weighted[:3] *= weighted[3:] / 255
+    weighted = _bicubic(weighted, size).clamp(0, 255)
     color = (weighted[:3] * 255 / weighted[3:].clamp(min=1e-3)).clamp(0, 255)
     return torch.cat((color, weighted[3:])).round().to(torch.uint8)
 
@@ -81,4 +83,4 @@ def on_white(pixels: Tensor) -> Tensor:
     if pixels.shape[0] == 3:
         return pixels
     alpha = pixels[3:].float() / 255
-    return (pixels[:3].float() * alpha + WHITE * (1 - alpha)).round().to(torch.uint8)
+    return pixels[:3].float().sub_(WHITE).mul_(alpha).add_(WHITE).round_().to(torch.uint8)  # in place: see _resized

@@ -1,0 +1,514 @@
+"""The command: what it writes, what it prints, how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+import termios
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, SAMPLES, encoded, ramp
+from PIL import Image
+
+from crop_core import CropRequest
+from crop_core.cli import main
+
+# The inputs of the model, all but `image`: the sources take its place.
+INPUTS = (
+    "mode",
+    "labels",
+    "aspect_ratio",
+    "width",
+    "height",
+    "zoom",
+    "padding",
+    "headroom",
+    "score_threshold",
+    "iou_threshold",
+    "max_crops",
+    "order",
+    "if_none",
+    "upscale",
+    "detector",
+    "output_format",
+    "output_quality",
+    "preview",
+)
+CHOICES = {
+    "mode": ("subject", "objects", "faces"),
+    "order": ("score", "area", "left_to_right"),
+    "if_none": ("saliency", "center", "full_image", "empty", "error"),
+    "upscale": ("never", "allow", "pad"),
+    "detector": ("auto", "fast", "balanced", "accurate"),
+    "output_format": ("match_input", "webp", "jpg", "png", "avif"),
+}
+RECORD_KEYS = [
+    "version",
+    "source",
+    "size",
+    "format",
+    "detector",
+    "device",
+    "timings_ms",
+    "detections",
+    "crops",
+    "error",
+]
+CROP_KEYS = ["file", "aspect_ratio", "window", "output_size", "subjects", "coverage", "rule"]
+PICTURES = sorted(path for path in SAMPLES.iterdir() if path.suffix == ".jpg")
+FAST = ("--detector", "fast", "--device", "cpu")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder with two photos in it."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("cat.jpg", "astronaut.jpg"):
+        shutil.copy(SAMPLES / name, folder)
+    return folder
+
+
+def _crop(*arguments: str | Path) -> int:
+    return main(["crop", *map(str, arguments), *FAST])
+
+
+def _process(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command as a process of its own, under the shell's usual settings."""
+    command = [sys.executable, "-m", "crop_core.cli", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, text=True, check=False, **options)
+
+
+def _records(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+
+
+def _refused(arguments: list[str]) -> int:
+    """Return the exit status of a use that argparse or the command refuses."""
+    try:
+        return main(arguments)
+    except SystemExit as stop:
+        return int(str(stop.code))
+
+
+def _help(capsys: pytest.CaptureFixture[str]) -> str:
+    assert _refused(["crop", "--help"]) == 0
+    return " ".join(capsys.readouterr().out.split())
+
+
+# ---- options
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_every_input_is_an_option(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"--{name.replace('_', '-')} " in _help(capsys) + " "
+
+
+def test_the_options_are_the_inputs_and_the_five_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    words = _help(capsys).replace("[", " ").replace("]", " ").replace(",", " ").split()
+    options = {word for word in words if word.startswith("--")}
+    assert options == {f"--{name.replace('_', '-')}" for name in INPUTS} | {
+        "--out",
+        "--device",
+        "--dry-run",
+        "--json",
+        "--help",
+    }
+
+
+def test_without_options_the_request_is_the_cores_default(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[dict[str, Any]] = []
+    built = CropRequest.from_inputs
+
+    def listening(**inputs: Any) -> CropRequest:
+        asked.append(inputs)
+        return built(**inputs)
+
+    monkeypatch.setattr(CropRequest, "from_inputs", staticmethod(listening))
+    assert main(["crop", str(tmp_path / "no such picture")]) == 2
+    assert built(**asked[0]) == CropRequest()
+    assert set(asked[0]) == set(INPUTS)
+
+
+@pytest.mark.parametrize(("name", "choices"), CHOICES.items(), ids=CHOICES)
+def test_the_help_names_every_choice(name: str, choices: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"--{name.replace('_', '-')} {{{','.join(choices)}}}" in _help(capsys)
+
+
+# ---- what is written
+
+
+@pytest.fixture(scope="module")
+def all_samples(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]], str]:
+    """One run over every sample, as a process: its folder, its JSON lines, its standard error."""
+    out = tmp_path_factory.mktemp("crops")
+    lines = out / "lines" / "all.jsonl"
+    run = _process(
+        "crop",
+        SAMPLES,
+        "--out",
+        out,
+        "--aspect-ratio",
+        "1:1,16:9",
+        "--json",
+        lines,
+        *FAST,
+        capture_output=True,
+    )
+    assert run.returncode == 0, run.stderr
+    return out, _records(lines.read_text()), run.stderr
+
+
+def test_every_picture_of_a_folder_gets_one_line_of_the_contract(
+    all_samples: tuple[Path, list[dict[str, Any]], str],
+) -> None:
+    records = all_samples[1]
+    assert [record["source"] for record in records] == [str(path) for path in PICTURES]
+    for record in records:
+        assert list(record) == RECORD_KEYS
+        assert record["version"] == 1
+        assert record["error"] is None
+        assert all(list(crop) == CROP_KEYS for crop in record["crops"])
+
+
+def test_every_picture_gets_a_crop_of_each_ratio(all_samples: tuple[Path, list[dict[str, Any]], str]) -> None:
+    out, records, _ = all_samples
+    for picture, record in zip(PICTURES, records, strict=True):
+        assert [crop["aspect_ratio"] for crop in record["crops"]] == ["1:1", "16:9"]
+        for crop in record["crops"]:
+            with Image.open(out / picture.stem / crop["file"]) as image:
+                assert list(image.size) == crop["output_size"]
+
+
+def test_the_folder_holds_the_crops_the_record_and_nothing_half_written(
+    all_samples: tuple[Path, list[dict[str, Any]], str],
+) -> None:
+    out, records, _ = all_samples
+    expected = ["lines/all.jsonl"]
+    for picture, record in zip(PICTURES, records, strict=True):
+        names = [crop["file"] for crop in record["crops"]] + ["detections.json"]
+        expected += [f"{picture.stem}/{name}" for name in names]
+        assert json.loads((out / picture.stem / "detections.json").read_text()) == record
+    assert _files(out) == sorted(expected)
+
+
+def test_no_bar_is_drawn_where_standard_error_is_no_terminal(
+    all_samples: tuple[Path, list[dict[str, Any]], str],
+) -> None:
+    assert all_samples[2] == ""
+
+
+def test_json_on_standard_output_stands_alone(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _crop(photos, "--out", photos.parent / "out", "--json", "-") == 0
+    records = _records(capsys.readouterr().out)  # fails on a line that is no JSON
+    assert [Path(record["source"]).name for record in records] == ["astronaut.jpg", "cat.jpg"]
+
+
+def test_without_json_a_line_says_what_was_found_and_where_the_crops_are(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = photos.parent / "out"
+    assert _crop(photos / "cat.jpg", "--out", out) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(rf"{photos / 'cat.jpg'}: .*\b1 cat\b.*; 1 crop in {out / 'cat'}", line)
+
+
+def test_a_dry_run_decides_and_writes_nothing(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = photos.parent / "out"
+    assert _crop(photos, "--out", out, "--dry-run", "--preview", "--json", "-") == 0
+    records = _records(capsys.readouterr().out)
+    crops = [crop for record in records for crop in record["crops"]]
+    assert len(crops) == 2
+    assert all(crop["file"] is None and crop["window"][2] > 0 for crop in crops)
+    assert not out.exists()
+
+
+def test_a_dry_run_cuts_where_the_run_cuts(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = (photos, "--out", photos.parent / "out", "--aspect-ratio", "4:5", "--json", "-")
+    assert _crop(*asked) == _crop(*asked, "--dry-run") == 0
+    first, second, *dry = _records(capsys.readouterr().out)
+    windows = [[crop["window"] for crop in record["crops"]] for record in (first, second, *dry)]
+    assert windows[:2] == windows[2:]
+
+
+def test_preview_adds_the_contact_sheet(photos: Path) -> None:
+    out = photos.parent / "out"
+    assert _crop(photos / "cat.jpg", "--out", out, "--preview") == 0
+    assert _files(out / "cat") == ["00_cat_match_input.webp", "detections.json", "preview.jpg"]
+    with Image.open(out / "cat" / "preview.jpg") as sheet:
+        sheet.load()
+        assert sheet.format == "JPEG"
+
+
+def test_options_reach_the_crops(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = photos.parent / "out"
+    options = ("--mode", "faces", "--width", "64", "--height", "64", "--output-format", "png", "--json", "-")
+    assert _crop(photos / "astronaut.jpg", "--out", out, *options) == 0
+    (record,) = _records(capsys.readouterr().out)
+    (crop,) = record["crops"]
+    assert crop["rule"] == "face"
+    with Image.open(out / "astronaut" / crop["file"]) as image:
+        assert (image.format, image.size) == ("PNG", (64, 64))
+
+
+# ---- sources
+
+
+def test_a_file_is_read_by_its_bytes_not_by_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "photos").mkdir()
+    shutil.copy(SAMPLES / "cat.jpg", tmp_path / "photos" / "cat.png")
+    assert _crop(tmp_path / "photos", "--out", tmp_path / "out", "--json", "-") == 0
+    (record,) = _records(capsys.readouterr().out)
+    assert record["format"] == "JPEG"
+    assert record["crops"]
+
+
+def test_a_folder_is_searched_for_pictures_and_for_no_hidden_file(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("SOURCES.md", "notes.txt"):
+        (photos / name).write_text("no picture")
+    for name in (".hidden.jpg", ".thumbnails/cat.jpg", "deeper/cat.JPG"):
+        (photos / name).parent.mkdir(exist_ok=True)
+        shutil.copy(SAMPLES / "cat.jpg", photos / name)
+    (photos / "folder.jpg").mkdir()
+    assert _crop(photos, "--dry-run", "--json", "-") == 0
+    sources = [record["source"] for record in _records(capsys.readouterr().out)]
+    assert sources == [str(photos / name) for name in ("astronaut.jpg", "cat.jpg", "deeper/cat.JPG")]
+
+
+def test_a_picture_named_twice_is_cropped_once(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _crop(photos / "cat.jpg", photos, photos / ".." / "photos" / "cat.jpg", "--dry-run", "--json", "-") == 0
+    assert len(_records(capsys.readouterr().out)) == 2
+
+
+# Each picture is a ramp of its own width, so that a folder's crop tells which picture it came from.
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("one.png", "two.png"),
+        ("a.png", "a.bmp"),
+        ("x/a.png", "y/a.png", "z/a.png"),
+        ("a.png", "a.bmp", "a.png.png"),
+        ("x/a.png", "y/a.png", "a.png_2.png", "a.png_1.png"),
+        ("a.png", "A.bmp"),  # one folder where the file system knows no case
+    ],
+    ids=["stems apart", "one stem", "one name", "a stem like a name", "a stem like a number", "case alone"],
+)
+def test_no_picture_takes_anothers_folder(
+    names: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, name in enumerate(names):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded(ramp(100 + number, 64), path.suffix[1:]))
+    options = ("--if-none", "full_image", "--out", tmp_path / "out", "--output-format", "png")
+    assert _crop(tmp_path / "photos", *options) == 0
+    widths = []
+    for path in (tmp_path / "out").glob("*/*.png"):
+        with Image.open(path) as image:
+            widths.append(image.width)
+    assert sorted(widths) == [100 + number for number in range(len(names))]
+    folders = [path.name for path in (tmp_path / "out").iterdir()]
+    assert len({folder.casefold() for folder in folders}) == len(names)
+    capsys.readouterr()
+
+
+# `out` seen from the folder of the photos.
+@pytest.mark.parametrize("out", ["crops", "deep/crops", ".", ".."], ids=["inside", "deep inside", "the same", "above"])
+def test_a_second_run_crops_the_photos_and_not_the_crops_of_the_first(
+    out: str, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sources = []
+    for _ in range(2):
+        assert _crop(photos, "--out", photos / out, "--output-format", "jpg", "--json", "-") == 0
+        sources.append([record["source"] for record in _records(capsys.readouterr().out)])
+    assert sources[0] == sources[1] == [str(photos / "astronaut.jpg"), str(photos / "cat.jpg")]
+
+
+# ---- how it ends
+
+
+def test_a_broken_picture_is_named_and_the_rest_is_done(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = photos.parent / "out"
+    (photos / "broken.jpg").write_bytes((SAMPLES / "cat.jpg").read_bytes()[:4000])
+    assert _crop(photos, "--out", out, "--json", "-") == 1
+    captured = capsys.readouterr()
+    (line,) = captured.err.splitlines()
+    assert line.startswith(f"crop-core: {photos / 'broken.jpg'}: The file begins like JPEG but cannot be decoded")
+    good, broken, other = _records(captured.out)
+    assert (good["error"], other["error"]) == (None, None)
+    assert list(broken) == RECORD_KEYS
+    assert broken["error"]["type"] == "ImageError"
+    assert broken["error"]["message"] in line
+    assert (broken["detections"], broken["crops"]) == ([], [])
+    assert sorted(path.name for path in out.iterdir()) == ["astronaut", "cat"]
+
+
+def test_when_every_picture_fails_the_exit_status_is_1(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in photos.iterdir():
+        path.write_bytes(b"")
+    assert _crop(photos) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "the following arguments are required"),
+        (["crop"], "the following arguments are required"),
+        (["crop", "CAT", "--mode", "zzz"], "invalid choice: 'zzz'"),
+        (["crop", "CAT", "--device", "abacus"], "invalid choice: 'abacus'"),
+        (["crop", "CAT", "--width", "abc"], "invalid int value: 'abc'"),
+        (["crop", "CAT", "--unknown"], "unrecognized arguments: --unknown"),
+        (["crop", "CAT", "--padding", "9"], "padding is a number from 0 to 2, got 9.0."),
+        (["crop", "CAT", "--padding", "nan"], "padding is a number from 0 to 2, got nan."),
+        (["crop", "CAT", "--aspect-ratio", "banana"], "aspect_ratio is match_input, free or width:height"),
+        (["crop", "CAT", "--labels", "unicorn"], "labels names 'unicorn', which no detector here knows."),
+        (["crop", "CAT", "no-such.jpg"], "there is no no-such.jpg."),
+        (["crop", "CAT", "n" * 300 + ".jpg"], "there is no nnn"),
+        (["crop", "EMPTY"], "the folders hold no pictures."),
+        (["crop", "CAT", "--json", "EMPTY"], "--json"),
+        (["crop", "CAT", "--json", "CAT/all.jsonl"], "--json"),
+    ],
+    ids=[
+        "nothing",
+        "no source",
+        "a choice",
+        "a device",
+        "no number",
+        "an option",
+        "out of bounds",
+        "not a number",
+        "a ratio",
+        "a label",
+        "no such file",
+        "a name too long for a file",
+        "a folder without pictures",
+        "json into a folder",
+        "json below a file",
+    ],
+)
+def test_wrong_use_is_said_in_a_sentence_and_ends_with_2(
+    arguments: list[str], sentence: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    given = [
+        argument.replace("CAT", str(photos / "cat.jpg")).replace("EMPTY", str(tmp_path / "empty"))
+        for argument in arguments
+    ]
+    assert _refused(given) == 2
+    captured = capsys.readouterr()
+    assert sentence in captured.err
+    assert captured.out == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "photos"]
+
+
+def test_a_file_in_the_folders_place_fails_the_picture_with_a_sentence(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = photos.parent / "out"
+    out.mkdir()
+    (out / "cat").write_text("I was here first")
+    assert _crop(photos, "--out", out, "--json", "-") == 1
+    captured = capsys.readouterr()
+    (line,) = captured.err.splitlines()
+    assert line.startswith(f"crop-core: {photos / 'cat.jpg'}: The crops cannot be written to {out / 'cat'}: ")
+    assert "Traceback" not in captured.err
+    assert [record["error"] is None for record in _records(captured.out)] == [True, False]
+    assert (out / "cat").read_text() == "I was here first"
+    assert _files(out / "astronaut") == ["00_person_match_input.webp", "detections.json"]
+
+
+def test_a_file_that_a_crop_cannot_replace_leaves_nothing_half_written(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = photos.parent / "out"
+    (out / "cat" / "00_cat_match_input.webp" / "in the way").mkdir(parents=True)
+    assert _crop(photos / "cat.jpg", "--out", out) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert [path.name for path in (out / "cat").iterdir()] == ["00_cat_match_input.webp"]
+
+
+def test_a_name_that_is_not_utf_8_is_cropped_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = os.fsdecode(b"caf\xe9.jpg")  # as old archives unpack
+    shutil.copy(SAMPLES / "cat.jpg", tmp_path / name)
+    assert _crop(tmp_path / name, "--out", tmp_path / "out") == 0
+    assert "caf\\udce9.jpg: " in capsys.readouterr().out
+    assert len(_files(tmp_path / "out")) == 2
+
+
+def test_a_full_disk_ends_the_report_with_a_sentence(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _crop(photos, "--dry-run", "--json", "/dev/full") == 1
+    assert capsys.readouterr().err == "crop-core: stopped: No space left on device.\n"
+
+
+@pytest.mark.parametrize("options", [(), ("--json", "-")], ids=["lines to read", "lines of JSON"])
+def test_a_reader_that_is_gone_ends_the_command_quietly(options: tuple[str, ...], photos: Path) -> None:
+    reader, writer = os.pipe()  # as after `| head -1`
+    os.close(reader)
+    try:
+        run = _process("crop", photos, "--dry-run", *options, *FAST, stdout=writer, stderr=subprocess.PIPE)
+    finally:
+        os.close(writer)
+    assert (run.returncode, run.stderr) == (1, "")
+
+
+# ---- the bar
+
+
+def _on_a_terminal(*sources: Path) -> tuple[int, str]:
+    """Return exit status and what the command shows on a terminal."""
+    terminal, stderr = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 80))  # a new one has no width, and a bar no room
+    command = [sys.executable, "-m", "crop_core.cli", "crop", *map(str, sources), "--dry-run", *FAST]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=stderr) as process:
+        os.close(stderr)
+        shown = b""
+        try:
+            while part := os.read(terminal, 4096):
+                shown += part
+        except OSError:
+            pass  # Linux reports the other end's closing so
+        finally:
+            os.close(terminal)
+    return process.returncode, shown.decode()
+
+
+@pytest.mark.parametrize(
+    ("names", "drawn"), [(("cat.jpg",), False), (("cat.jpg", "astronaut.jpg"), True)], ids=["one", "several"]
+)
+def test_on_a_terminal_a_bar_counts_several_pictures(names: tuple[str, ...], drawn: bool, photos: Path) -> None:
+    status, shown = _on_a_terminal(*(photos / name for name in names))
+    assert status == 0
+    assert ("2/2" in shown) == drawn
+    assert ("picture" in shown) == drawn
+
+
+# ---- doctor
+
+
+def test_doctor_finds_this_machine_healthy(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--device", "cpu"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines
+    assert all(line.startswith("ok ") for line in lines)
+
+
+def test_the_command_is_installed_under_its_name() -> None:
+    (command,) = entry_points(group="console_scripts", name="crop-core")
+    assert command.load() is main

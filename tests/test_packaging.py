@@ -1,0 +1,244 @@
+"""What is shipped: one set of versions, a container file that Cog takes, and nothing beside the product."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ROOT, SAMPLES
+
+# Rows of Cog's own matrix (replicate/cog at 6110c912, pkg/config/torch_compatibility.json):
+# torch -> torchvision built with it, and the CUDA versions there are.
+TORCH_PAIRS = {
+    "2.9.1": ("0.24.1", {"12.6", "12.8", "13.0"}),
+    "2.10.0": ("0.25.0", {"12.6", "12.8", "13.0"}),
+}
+
+# Keys of Cog's published schema (the same commit, pkg/config/data/config_schema_v1.0.json); others are refused.
+COG_KEYS = {"build", "image", "model", "run", "predict", "train", "concurrency", "environment", "weights"}
+COG_BUILD_KEYS = {
+    "cuda",
+    "cudnn",
+    "gpu",
+    "python_version",
+    "python_packages",
+    "pre_install",
+    "python_requirements",
+    "system_packages",
+    "sdk_version",
+    "run",
+}
+
+TOP_LEVEL = {
+    "cog.yaml",
+    "predict.py",
+    "crop_core",
+    "tests",
+    "samples",
+    "README.md",
+    "pyproject.toml",
+    "requirements.txt",
+    "LICENSE",
+    "NOTICE",
+    "CHANGELOG.md",
+}
+
+# Where packages come from is the machine's affair, and so is where the checkout lies. Written in pieces, so that
+# this file holds none of them.
+REGISTRIES = ("py" + "pi.org", "python" + "hosted.org", "np" + "mjs.org", "pytorch.org" + "/whl", "ana" + "conda.org")
+HOME = re.compile(r"(?<![\w.:/-])/(?:home|root|Users|work)/\w")
+
+
+def _cog() -> dict[str, Any]:
+    config = yaml.safe_load((ROOT / "cog.yaml").read_text())
+    assert isinstance(config, dict)
+    return config
+
+
+def _project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def _requirements() -> dict[str, str]:
+    """Return name -> the rest of its line, without comments."""
+    lines = [line.partition("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines()]
+    return dict(_split(line) for line in lines if line)
+
+
+def _split(requirement: str) -> tuple[str, str]:
+    match = re.fullmatch(r"([A-Za-z0-9._-]+)(.*)", requirement)
+    assert match, requirement
+    return match[1].lower().replace("_", "-"), match[2]
+
+
+def _tracked() -> list[str]:
+    run = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
+    return [name for name in run.stdout.decode().split("\0") if name and (ROOT / name).is_file()]
+
+
+# ---- versions
+
+
+def test_every_requirement_is_pinned_to_one_version() -> None:
+    assert [name for name, rest in _requirements().items() if not re.fullmatch(r"==\d+(\.\d+)+", rest)] == []
+
+
+def test_cog_and_its_server_are_of_the_version_that_the_container_gets() -> None:
+    requirements = _requirements()
+    assert requirements["cog"] == requirements["coglet"] == f"=={_cog()['build']['sdk_version']}"
+
+
+def test_torch_and_torchvision_are_a_pair_built_for_the_containers_cuda() -> None:
+    requirements = _requirements()
+    torchvision, cudas = TORCH_PAIRS[requirements["torch"].removeprefix("==")]
+    assert requirements["torchvision"] == f"=={torchvision}"
+    assert _cog()["build"]["cuda"] in cudas
+
+
+def test_one_python_is_meant_everywhere() -> None:
+    python, project = _cog()["build"]["python_version"], _project()
+    assert isinstance(python, str), "unquoted, YAML reads 3.10 as 3.1"
+    assert project["project"]["requires-python"] == f">={python}"
+    assert project["tool"]["mypy"]["python_version"] == python
+    assert project["tool"]["ruff"]["target-version"] == f"py{python.replace('.', '')}"
+
+
+def test_the_package_and_the_container_read_their_requirements_from_one_file() -> None:
+    project = _project()
+    assert _cog()["build"]["python_requirements"] == "requirements.txt"
+    assert "dependencies" in project["project"]["dynamic"]
+    assert project["tool"]["setuptools"]["dynamic"]["dependencies"] == {"file": ["requirements.txt"]}
+
+
+def test_no_extra_pins_a_package_at_a_second_version() -> None:
+    pins: dict[str, set[str]] = {name: {rest} for name, rest in _requirements().items()}
+    for extra in _project()["project"]["optional-dependencies"].values():
+        for name, rest in map(_split, extra):
+            assert re.fullmatch(r"==\d+(\.\d+)+", rest), name
+            pins.setdefault(name, set()).add(rest)
+    assert {name: rests for name, rests in pins.items() if len(rests) > 1} == {}
+
+
+def test_the_wheel_holds_every_package_there_is() -> None:
+    packages = {path.parent.relative_to(ROOT).as_posix() for path in ROOT.glob("crop_core/**/__init__.py")}
+    assert set(_project()["tool"]["setuptools"]["packages"]) == {name.replace("/", ".") for name in packages}
+
+
+def test_the_wheel_holds_every_file_that_is_no_module() -> None:
+    shipped = {
+        path
+        for package, patterns in _project()["tool"]["setuptools"]["package-data"].items()
+        for pattern in patterns
+        for path in (ROOT / package.replace(".", "/")).glob(pattern)
+    }
+    tracked = {ROOT / name for name in _tracked() if name.startswith("crop_core/") and not name.endswith(".py")}
+    assert tracked
+    assert tracked <= shipped
+
+
+# ---- cog.yaml
+
+
+def test_cog_knows_every_key() -> None:
+    config = _cog()
+    assert set(config) <= COG_KEYS
+    assert set(config["build"]) <= COG_BUILD_KEYS
+
+
+def test_cog_yaml_names_a_class_that_is_there() -> None:
+    file, _, name = _cog()["predict"].partition(":")
+    tree = ast.parse((ROOT / file).read_text())
+    (predictor,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name]
+    assert {"setup", "predict"} <= {node.name for node in predictor.body if isinstance(node, ast.FunctionDef)}
+
+
+def _check() -> str:
+    (command,) = _cog()["build"]["run"]
+    assert isinstance(command, str)
+    return command
+
+
+def _check_code() -> str:
+    python, option, code = shlex.split(_check())
+    assert (python, option) == ("python", "-c")
+    return code
+
+
+def test_the_check_at_build_time_passes_here() -> None:
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    run = subprocess.run(
+        ["/bin/sh", "-c", _check()], cwd="/", env={"PATH": path}, capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stdout) == (0, ""), run.stderr
+
+
+@pytest.mark.parametrize("cuda", ["11.8", "12.6", "13.0", None], ids=["older", "near", "newer", "a CPU build"])
+def test_the_check_at_build_time_fails_on_two_cuda_versions_and_names_both(cuda: str | None) -> None:
+    # torch and torchvision each state what they were built for. torchvision, when it is imported, compares the major
+    # versions by itself, so torch's word is changed after that.
+    prologue = f"import torch, torchvision; torch.version.cuda = {cuda!r}\n"
+    major, minor = map(int, _cog()["build"]["cuda"].split("."))
+    run = subprocess.run([sys.executable, "-c", prologue + _check_code()], capture_output=True, text=True, check=False)
+    assert run.returncode != 0
+    assert f"AssertionError: ({1000 * major + 10 * minor}, {cuda!r})" in run.stderr
+
+
+def test_the_check_at_build_time_fails_where_the_operator_is_wrong() -> None:
+    prologue = "import torch, torchvision; torchvision.ops.nms = lambda *_: torch.tensor([0, 1])\n"
+    run = subprocess.run([sys.executable, "-c", prologue + _check_code()], capture_output=True, text=True, check=False)
+    assert run.returncode != 0
+    assert "AssertionError: tensor([0, 1])" in run.stderr
+
+
+def test_the_check_at_build_time_does_not_import_the_operator_library() -> None:
+    # That raises ImportError on every healthy Linux install; see the comment in cog.yaml.
+    imported = {
+        alias.name
+        for node in ast.walk(ast.parse(_check_code()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    assert imported == {"torch", "torchvision"}
+
+
+# ---- the tree
+
+
+def test_the_top_level_holds_the_product_and_nothing_else() -> None:
+    names = {name.partition("/")[0] for name in _tracked()}
+    assert {name for name in names if not name.startswith(".")} <= TOP_LEVEL
+
+
+def test_every_sample_has_its_author_and_licence() -> None:
+    rows = re.findall(r"^\| `([^`]+)` \|(.+)\|$", (SAMPLES / "SOURCES.md").read_text(), re.MULTILINE)
+    files = {path.name for path in SAMPLES.iterdir() if path.name != "SOURCES.md"}
+    assert {name for name, _ in rows} == files
+    for name, row in rows:
+        cells = [cell.strip() for cell in row.split("|")]
+        assert all(cells), name
+
+
+def test_no_file_names_a_registry_or_a_folder_of_this_machine() -> None:
+    found = []
+    for name in _tracked():
+        try:
+            text = (ROOT / name).read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue  # a picture or weights
+        found += [(name, word) for word in (*REGISTRIES, f"{Path.home()}/", f"{ROOT}/") if word in text]
+        found += [(name, match[0]) for match in HOME.finditer(text)]
+    assert found == []
+
+
+@pytest.mark.parametrize("folder", ["home", "root", "work", "Users"])
+def test_an_absolute_path_is_recognised_as_one(folder: str) -> None:
+    assert HOME.search(f'open("/{folder}/me")')
+    assert not HOME.search(f"https://example.org/{folder}/me and crop_core/{folder}/me")
