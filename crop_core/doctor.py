@@ -50,8 +50,7 @@ def examine(device: str = "auto") -> list[Finding]:
         resolved = resolve_device(device)
     except CropError as error:
         return [*findings, Finding("device", False, str(error), "Ask for another device, or install its driver.")]
-    name = torch.cuda.get_device_name(resolved) if resolved.type == "cuda" else platform.processor() or "cpu"
-    findings.append(Finding("device", True, f"{resolved.type} ({name})"))
+    findings.append(_tried("device", partial(_named, resolved), "Restart the machine, or mend its driver."))
     findings.append(_tried("torchvision.ops.nms on the device", partial(_check_nms, resolved), REINSTALL))
     findings += [
         _tried(f"weights {file}", partial(_check_weights, file), "Install crop-core again.") for file in SHA256
@@ -62,7 +61,7 @@ def examine(device: str = "auto") -> list[Finding]:
 def _tried(what: str, check: Callable[[], str], remedy: str) -> Finding:
     try:
         return Finding(what, True, check())
-    except (CropError, RuntimeError, ImportError, OSError) as error:
+    except (CropError, RuntimeError, AssertionError, ImportError, OSError) as error:  # a torch without CUDA asserts
         return Finding(what, False, f"{type(error).__name__}: {error}", remedy)
 
 
@@ -73,6 +72,12 @@ def _cuda_builds() -> Finding:
     own = torch.version.cuda or "none"
     remedy = f"torch is built for CUDA {own}, torchvision for {vision}: they must come from one index. {REINSTALL}"
     return Finding("CUDA of torch and of torchvision", own == vision, f"{own} and {vision}", remedy)
+
+
+def _named(device: torch.device) -> str:
+    """Return what the device is called; asking a GPU for its name is the first thing that fails when it hangs."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    return f"{device.type} ({name})" if name else device.type
 
 
 def _check_nms(device: torch.device) -> str:

@@ -72,13 +72,14 @@ def load_detector(name: str, device: torch.device) -> Detector:
     """Return the detector of that name, its weights loaded onto the device.
 
     Args:
-        name: ``fast``, ``balanced``, ``accurate``, or the name of one of `torchvision.MODELS`.
+        name: One of `NAMES` or of `torchvision.MODELS`.
         device: Where the networks run.
 
     Raises:
         RequestError: No detector has that name.
         WeightsError: The weights are absent or not the ones expected.
     """
+    name = resolve(name, device)
     name = ACCURATE if name == "accurate" else name
     if name not in ("fast", "balanced", *torchvision.MODELS):
         raise RequestError(f"detector is one of {', '.join(NAMES + torchvision.MODELS)}; got {name!r}.")
@@ -89,9 +90,11 @@ def load_detector(name: str, device: torch.device) -> Detector:
 
     if name in torchvision.MODELS:
         model = torchvision.load(name).to(device)
-        return Detector(
-            name, 1333, (lambda pixels, size: torchvision.propose(model, name, pixels, size), face_pass)
-        )  # 1333 px: the longest side that torchvision's detectors resize to
+
+        def model_pass(pixels: Tensor, size: Size) -> Candidates:
+            return torchvision.propose(model, name, pixels, size)
+
+        return Detector(name, torchvision.LONGEST_SIDE, (model_pass, face_pass))
     objects = _ready(nanodet.NanoDet(), "nanodet_g.safetensors", device)
     sides = (416,) if name == "fast" else (416, 640)
 

@@ -1,6 +1,6 @@
 """From the cells of the networks to detections: threshold, NMS, clean-up, one transfer, total order.
 
-Also the way in: `letterboxed` makes a network's input from a picture, and `Candidates.of` maps
+Also the way in: `letterboxed` makes a network's input from a picture, and `best_candidates` maps
 what the network says back to source pixels. Everything happens on the device of the tensors
 until `settled` brings the boxes over in one piece.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import batched_nms, box_iou
+from torchvision.ops import batched_nms, box_area, box_iou
 from torchvision.transforms.v2 import functional as T
 
 from crop_core.box import Box, Size
@@ -29,6 +29,11 @@ MAX_FACES = 500  # WIDER FACE has pictures with hundreds
 # of AP on 152 COCO pictures (0.243 to 0.221), dropping these 0.001.
 DUPLICATE_IOU = 0.85
 DUPLICATE_SCORE = 0.5
+# A part of a face that fills the frame looks like a face at the larger scale, and overlaps too
+# little for NMS. A face that lies in another by this share of its own area, with less than half its
+# score, is such a part: on 88 pictures with 848 faces dropping them cost no true face at a threshold
+# of 0.3, and 0.0001 of AP (0.4285 to 0.4284).
+PART_SHARE = 0.875
 
 _FACE_INDEX = LABELS.index(FACE)
 
@@ -117,26 +122,43 @@ def settled(candidates: Candidates, score_threshold: float, iou_threshold: float
     """Return the detections that stand, in total order.
 
     Scores below the threshold go; of boxes of one label that overlap by more than
-    `iou_threshold`, the best-scored stays (NMS); a near-identical object box of another label and
-    less than half the score goes too. Faces and objects never remove one another.
+    `iou_threshold`, the best-scored stays (NMS). What has less than half the score of another
+    goes too where it is a second name of it: a near-identical object box of another label, or a
+    part of a face. Faces and objects never remove one another. The order of the candidates does
+    not matter, not even where scores tie.
     """
-    boxes, scores, labels = candidates.boxes, candidates.scores, candidates.labels
+    boxes, scores = candidates.boxes, candidates.scores
     sides = boxes[:, 2:] - boxes[:, :2]
-    (good,) = torch.where((scores >= score_threshold) & (sides > 0).all(1))
-    kept = good[batched_nms(boxes[good], scores[good], labels[good], iou_threshold)]
-    is_face = labels[kept] == _FACE_INDEX
-    faces, objects = kept[is_face][:MAX_FACES], kept[~is_face][:MAX_OBJECTS]
-    objects = objects[~_second_names(boxes[objects], scores[objects])]
-    chosen = torch.cat((faces, objects))
-    rows = torch.cat((boxes, scores[:, None], labels[:, None].to(boxes), candidates.landmarks), 1)[chosen]
+    rows = torch.cat((boxes, scores[:, None], candidates.labels[:, None].to(boxes), candidates.landmarks), 1)
+    rows = _sorted_rows(rows[(scores >= score_threshold) & (sides > 0).all(1)])
+    kept = batched_nms(rows[:, :4], rows[:, 4], rows[:, 5], iou_threshold).sort().values
+    is_face = rows[kept, 5] == _FACE_INDEX
+    rows = rows[torch.cat((kept[is_face][:MAX_FACES], kept[~is_face][:MAX_OBJECTS]))]
+    rows = rows[~_second_names(rows)]
     return in_order(_detection(row) for row in rows.cpu().tolist())  # the one transfer off the device
 
 
-def _second_names(boxes: Tensor, scores: Tensor) -> Tensor:
-    """Return which boxes are a much weaker second name for the thing in another box, boolean tensor [N]."""
-    weaker = scores[:, None] < DUPLICATE_SCORE * scores[None, :]
-    same: Tensor = box_iou(boxes, boxes) > DUPLICATE_IOU
-    return (weaker & same).any(1)
+def _sorted_rows(rows: Tensor) -> Tensor:
+    """Return the rows by score down, then label, then box: NMS and the limits decide ties by position."""
+    order = torch.arange(len(rows), device=rows.device)
+    for column in (3, 2, 1, 0, 5):  # the last key first: stable sorts
+        order = order[rows[order, column].argsort(stable=True)]
+    return rows[order[rows[order, 4].argsort(stable=True, descending=True)]]
+
+
+def _second_names(rows: Tensor) -> Tensor:
+    """Return which rows are a much weaker second name for the thing in another row, boolean tensor [N]."""
+    boxes, scores, labels = rows[:, :4], rows[:, 4], rows[:, 5]
+    weaker = scores[:, None] < DUPLICATE_SCORE * scores
+    is_face = labels == _FACE_INDEX
+    top_left = torch.maximum(boxes[:, None, :2], boxes[:, :2])
+    bottom_right = torch.minimum(boxes[:, None, 2:], boxes[:, 2:])
+    shared = (bottom_right - top_left).clamp(min=0).prod(-1)
+    part = is_face[:, None] & is_face & (shared > PART_SHARE * box_area(boxes)[:, None])
+    other_label = (labels[:, None] != labels) & ~is_face[:, None] & ~is_face
+    twin = other_label & (box_iou(boxes, boxes) > DUPLICATE_IOU)
+    second: Tensor = (weaker & (part | twin)).any(1)
+    return second
 
 
 def _detection(row: list[float]) -> Detection:

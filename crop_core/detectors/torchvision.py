@@ -8,6 +8,7 @@ is ever downloaded here. Their SHA-256 begins with the digits at the end of the 
 from __future__ import annotations
 
 import io
+import pickle
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from torchvision.models import get_model, get_model_weights
 
 from crop_core.box import Size
 from crop_core.detection import COCO_LABELS
-from crop_core.detectors.postprocess import Candidates
+from crop_core.detectors.postprocess import Candidates, letterboxed
 from crop_core.errors import WeightsError
 from crop_core.weights import check_sha256
 
@@ -30,6 +31,20 @@ MODELS = (
 OWN_SCORE_THRESHOLD = 0.02
 OWN_NMS_THRESHOLD = 0.9
 OWN_DETECTIONS = 500
+LONGEST_SIDE = 1333  # px; the most that torchvision's Faster R-CNN and FCOS resize a picture to
+
+# What reading a file that holds something else raises: all but OSError came up in a thousand damaged files.
+_LOAD_ERRORS = (
+    pickle.UnpicklingError,
+    EOFError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    OSError,
+)
 
 
 def weights_path(name: str) -> Path:
@@ -42,7 +57,8 @@ def load(name: str) -> nn.Module:
     """Return the model with its official weights, in evaluation mode.
 
     Raises:
-        WeightsError: The file is absent, or its SHA-256 is not the one in its name.
+        WeightsError: The file is absent, its SHA-256 is not the one in its name, or it holds
+            something else than this model's weights.
     """
     path = weights_path(name)
     try:
@@ -54,9 +70,15 @@ def load(name: str) -> nn.Module:
             "detector fast or balanced, whose weights are shipped."
         ) from error
     check_sha256(path.name, data, path.stem.rsplit("-", 1)[-1])
-    model = get_model(name, weights=None, weights_backbone=None)
-    assert isinstance(model, nn.Module)
-    model.load_state_dict(torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))
+    try:
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        model: nn.Module = get_model(name, weights=None, weights_backbone=None)
+        model.load_state_dict(state)
+    except _LOAD_ERRORS as error:
+        raise WeightsError(
+            f"The file {path.name} does not hold the weights of {name} as torchvision publishes them. "
+            "Download it again."
+        ) from error
     own = getattr(model, "roi_heads", model)
     own.score_thresh, own.nms_thresh, own.detections_per_img = OWN_SCORE_THRESHOLD, OWN_NMS_THRESHOLD, OWN_DETECTIONS
     return model.eval()
@@ -71,12 +93,17 @@ def coco_indices(name: str) -> list[int]:
 def propose(network: nn.Module, name: str, pixels: Tensor, size: Size) -> Candidates:
     """Return the model's candidates for one picture, in source pixels.
 
+    The model resizes the picture itself. It does so without antialias, and fails on strips whose
+    shorter side would come to less than a pixel; so what is larger than it can use is shrunk first.
+
     Args:
         network: What `load` returned for `name`, on the device of `pixels`.
         name: One of `MODELS`.
         pixels: uint8 tensor [3, H, W], upright, at any scale.
         size: The upright source picture's.
     """
+    if max(pixels.shape) > LONGEST_SIDE:
+        pixels = letterboxed(pixels, LONGEST_SIDE)[0]
     (found,) = network([pixels.float() / 255])
     scale = found["boxes"].new_tensor((size.width / pixels.shape[-1], size.height / pixels.shape[-2])).repeat(2)
     labels = torch.tensor(coco_indices(name), device=pixels.device)[found["labels"]]

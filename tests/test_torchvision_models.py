@@ -1,0 +1,294 @@
+"""torchvision's detectors from files in the official form: keys and name as downloaded, values random."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import re
+from collections.abc import Callable
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision.models import get_model
+
+from crop_core.box import Size
+from crop_core.detection import COCO_LABELS
+from crop_core.detectors import load_detector
+from crop_core.detectors import torchvision as models
+from crop_core.errors import WeightsError
+from crop_core.photo import open_photo
+
+SMALLEST = "ssdlite320_mobilenet_v3_large"
+FROZEN = "fasterrcnn_mobilenet_v3_large_fpn"
+DOG = 18  # COCO's own number of dog; torchvision's classes keep COCO's gaps
+GAP = 12  # the first number that COCO's 80 classes leave out: "N/A"
+
+Put = Callable[[str, bytes], Path]
+
+
+@pytest.fixture
+def put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Put:
+    """Return what puts a model's file where torchvision keeps it, under a name with the file's own digits."""
+
+    def put_file(name: str, data: bytes) -> Path:
+        path = tmp_path / f"{name}_coco-{hashlib.sha256(data).hexdigest()[:8]}.pth"
+        path.write_bytes(data)
+        monkeypatch.setattr(models, "weights_path", lambda asked: path if asked == name else None)
+        return path
+
+    return put_file
+
+
+def pickled(value: object) -> bytes:
+    buffer = BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def published() -> bytes:
+    """Return a file of random weights whose every box is a dog with a score of about a half, and a gap as often."""
+    torch.manual_seed(0)
+    model = get_model(SMALLEST, weights=None, weights_backbone=None)
+    for anchors in model.head.classification_head.module_list:
+        biases = anchors[-1].bias.detach().view(-1, 91)  # per anchor, the classes
+        biases[:] = 0.0
+        biases[:, (DOG, GAP)] = 10.0
+    return pickled(model.state_dict())
+
+
+@pytest.fixture(scope="module")
+def picture(astronaut: bytes) -> Tensor:
+    return open_photo(astronaut).pixels()
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_weights_are_looked_for_by_their_official_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    path = models.weights_path(name)
+    assert path.parent == tmp_path / "hub" / "checkpoints"
+    assert re.fullmatch(rf"{name}(_coco)?-[0-9a-f]{{8}}\.pth", path.name)
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_labels_are_mapped_by_name(name: str) -> None:
+    indices = models.coco_indices(name)
+    assert len(indices) == 91
+    assert indices[0] == -1  # the background
+    assert indices[1] == COCO_LABELS.index("person") == 0
+    assert indices[DOG] == COCO_LABELS.index("dog")
+    assert indices[GAP] == -1
+    assert sorted(index for index in indices if index >= 0) == list(range(len(COCO_LABELS)))
+
+
+def test_official_file_goes_through_load_and_propose(put: Put, published: bytes, picture: Tensor) -> None:
+    put(SMALLEST, published)
+    network = models.load(SMALLEST)
+    assert not network.training
+    size = Size(picture.shape[-1], picture.shape[-2])
+    with torch.inference_mode():
+        found = models.propose(network, SMALLEST, picture, size)
+    assert len(found.boxes) > 10  # what follows is said of something
+    assert set(found.labels.tolist()) == {COCO_LABELS.index("dog")}  # the gap is no label, and nobody's box
+    assert found.scores.min() >= models.OWN_SCORE_THRESHOLD
+    assert found.scores.max() <= 1
+    assert found.boxes.min() >= 0
+    assert found.boxes.max() <= 512
+    assert not found.landmarks.any()
+    assert found.landmarks.shape == (len(found.boxes), 10)
+
+
+def test_boxes_come_in_source_pixels(put: Put, published: bytes, picture: Tensor) -> None:
+    put(SMALLEST, published)
+    network = models.load(SMALLEST)
+    with torch.inference_mode():
+        same = models.propose(network, SMALLEST, picture, Size(512, 512))
+        source = models.propose(network, SMALLEST, picture, Size(1024, 2048))
+    torch.testing.assert_close(source.boxes, same.boxes * torch.tensor([2.0, 4.0, 2.0, 4.0]))
+
+
+def test_own_thresholds_leave_the_callers_to_decide(put: Put, published: bytes) -> None:
+    put(SMALLEST, published)
+    network = models.load(SMALLEST)
+    assert (network.score_thresh, network.nms_thresh, network.detections_per_img) == (0.02, 0.9, 500)
+
+
+def test_detector_runs_the_model_beside_the_face_network(put: Put, published: bytes, picture: Tensor) -> None:
+    put(SMALLEST, published)
+    detector = load_detector(SMALLEST, torch.device("cpu"))
+    assert detector.name == SMALLEST
+    labels = {d.label for d in detector.detect(picture, Size(512, 512), 0.3, 0.5)}
+    assert labels == {"dog", "face"}
+
+
+def test_file_of_frozen_batch_norms_loads(put: Put) -> None:
+    """The official file holds FrozenBatchNorm2d's state: version 1, and no count of batches."""
+    model = get_model(FROZEN, weights=None, weights_backbone=None)
+    state = model.state_dict()
+    norms = [name for name, module in model.backbone.body.named_modules() if isinstance(module, nn.BatchNorm2d)]
+    assert norms
+    for name in norms:
+        del state[f"backbone.body.{name}.num_batches_tracked"]
+        state._metadata[f"backbone.body.{name}"] = {"version": 1}
+    put(FROZEN, pickled(state))
+    loaded = models.load(FROZEN)
+    heads = loaded.roi_heads
+    assert (heads.score_thresh, heads.nms_thresh, heads.detections_per_img) == (0.02, 0.9, 500)
+    for name, tensor in state.items():
+        assert torch.equal(loaded.state_dict()[name], tensor)
+
+
+class _Recording(nn.Module):
+    """Takes down the size of what it is given, and finds one box: all of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[int, int]] = []
+
+    def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
+        height, width = images[0].shape[-2:]
+        self.seen.append((height, width))
+        return [
+            {
+                "boxes": torch.tensor([[0.0, 0.0, width, height]]),
+                "scores": torch.tensor([0.9]),
+                "labels": torch.tensor([DOG]),
+            }
+        ]
+
+
+@pytest.mark.parametrize(
+    ("size", "seen"),
+    [
+        (Size(1, 1), (1, 1)),
+        (Size(640, 480), (480, 640)),
+        (Size(1333, 10), (10, 1333)),
+        (Size(4000, 3000), (1000, 1333)),
+        (Size(60_000, 1), (1, 1333)),
+        (Size(1, 60_000), (1333, 1)),
+    ],
+    ids=lambda value: f"{value.width}x{value.height}" if isinstance(value, Size) else "",
+)
+def test_model_sees_at_most_1333_px(size: Size, seen: tuple[int, int]) -> None:
+    network = _Recording()
+    pixels = torch.zeros((3, size.height, size.width), dtype=torch.uint8)
+    found = models.propose(network, SMALLEST, pixels, size)
+    assert network.seen == [seen]
+    assert found.boxes[0].tolist() == pytest.approx([0, 0, size.width, size.height], rel=1e-6)
+
+
+@pytest.mark.parametrize("size", [Size(1, 1), Size(5000, 1), Size(1, 5000)], ids=str)
+def test_strip_of_a_picture_is_a_picture_for_a_model_that_resizes(size: Size) -> None:
+    # torchvision's own resize makes a side of 0 px of such a strip and fails.
+    torch.manual_seed(0)
+    network = get_model(FROZEN, weights=None, weights_backbone=None).eval()
+    pixels = torch.zeros((3, size.height, size.width), dtype=torch.uint8)
+    with torch.inference_mode():
+        found = models.propose(network, FROZEN, pixels, size)
+    assert len(found.boxes) == len(found.scores)
+
+
+def test_absent_file_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(WeightsError) as error:
+        models.load(SMALLEST)
+    message = str(error.value)
+    assert models.weights_path(SMALLEST).name in message
+    assert "$TORCH_HOME/hub/checkpoints" in message
+    assert "fast or balanced" in message
+    assert str(tmp_path) not in message
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        lambda data: b"",
+        lambda data: data[:-1],
+        lambda data: data[: len(data) // 2],
+        lambda data: data[:5000] + bytes([data[5000] ^ 1]) + data[5001:],
+        lambda data: pickled({"another": torch.zeros(1)}),
+    ],
+    ids=["empty", "a byte short", "half of it", "one bit turned", "swapped"],
+)
+def test_file_that_is_not_the_one_in_its_name_is_refused(
+    put: Put, published: bytes, damaged: Callable[[bytes], bytes]
+) -> None:
+    path = put(SMALLEST, published)
+    path.write_bytes(damaged(published))
+    with pytest.raises(WeightsError, match="SHA-256"):
+        models.load(SMALLEST)
+
+
+class _Trap:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("write", [pickled, partial(pickle.dumps, protocol=2)], ids=["in torch's form", "bare"])
+def test_code_in_a_file_is_refused_and_not_run(put: Put, tmp_path: Path, write: Callable[[object], bytes]) -> None:
+    trap = tmp_path / "sprung"
+    data = write({"weights": _Trap(trap)})
+    torch.load(BytesIO(data), weights_only=False) if write is pickled else pickle.loads(data)
+    assert trap.exists()  # it is a trap
+    trap.unlink()
+    put(SMALLEST, data)
+    with pytest.raises(WeightsError, match="does not hold"):
+        models.load(SMALLEST)
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"",
+        b"<html>404</html>",
+        b"\x80\x02.",  # an empty stack
+        b"\x80\x02\xff\xfe\xfd",
+        b"\x80\x02h\x07.",  # what was never memoised
+        b"\x80\x02X\x02\x00\x00\x00\xff\xff.",  # text that is none
+        b"PK\x03\x04" + bytes(100),
+        pickled([1, 2, 3]),
+        pickled(3),
+        pickled({}),
+        pickled({1: torch.zeros(1)}),
+        pickled({"another": torch.zeros(1)}),
+    ],
+    ids=[
+        "empty",
+        "a web page",
+        "empty stack",
+        "unknown opcodes",
+        "no memo",
+        "no text",
+        "half a zip",
+        "a list",
+        "a number",
+        "no tensors",
+        "numbers for names",
+        "another network's",
+    ],
+)
+def test_garbage_under_the_right_digits_is_refused(put: Put, garbage: bytes) -> None:
+    path = put(SMALLEST, garbage)
+    with pytest.raises(WeightsError, match="does not hold") as error:
+        models.load(SMALLEST)
+    assert path.name in str(error.value)
+    assert str(path.parent) not in str(error.value)
+
+
+def test_file_of_other_shapes_is_refused(put: Put) -> None:
+    state = get_model(SMALLEST, weights=None, weights_backbone=None, num_classes=5).state_dict()
+    put(SMALLEST, pickled(state))
+    with pytest.raises(WeightsError, match="does not hold"):
+        models.load(SMALLEST)
