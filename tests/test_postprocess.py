@@ -107,14 +107,14 @@ def test_settled_agrees_with_a_slow_plain_settlement(
 
 
 def crowd(count: int, seed: int) -> list[Proposal]:
-    """Return many boxes of whole pixels and distinct scores, with heaps of overlap, as a busy picture gives them."""
+    """Return many boxes of whole pixels with heaps of overlap and scores that tie, as a busy picture gives."""
     random = np.random.default_rng(seed)
     corners = random.integers(0, 900, (count, 2))
     sides = random.integers(1, 200, (count, 2))
-    scores = random.permutation(count) / count
+    scores = random.integers(0, 65, count) / 64
     labels = random.choice(["person", "cat", "dog", "book", FACE], count)
     return [
-        (str(label), float(np.float32(score)), (float(x), float(y), float(x + w), float(y + h)))
+        (str(label), float(score), (float(x), float(y), float(x + w), float(y + h)))
         for label, score, (x, y), (w, h) in zip(labels, scores, corners, sides, strict=True)
     ]
 
@@ -332,11 +332,11 @@ def test_letterboxed_keeps_the_ratio(height_width: tuple[int, int], expected: tu
 
 def test_letterboxed_averages_what_it_shrinks() -> None:
     stripes = torch.zeros((3, 832, 832), dtype=torch.uint8)
-    stripes[..., ::2] = 255
+    stripes[..., 0::4] = stripes[..., 3::4] = 255
     shrunk = letterboxed(stripes, 208)[..., 2:-2, 2:-2].int()
-    # One in four pixels taken as they are would be all black or all white; 127.5 give or take the rounding.
-    assert shrunk.min() >= 126
-    assert shrunk.max() <= 129
+    # Half of it is white, 127.5. Without antialias the two middle columns of each four count alone, which are black.
+    assert shrunk.min() >= 127
+    assert shrunk.max() <= 128
 
 
 @pytest.mark.parametrize(

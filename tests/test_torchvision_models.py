@@ -27,6 +27,9 @@ FROZEN = "fasterrcnn_mobilenet_v3_large_fpn"
 DOG = 18  # COCO's own number of dog; torchvision's classes keep COCO's gaps
 GAP = 12  # the first number that COCO's 80 classes leave out: "N/A"
 
+# How a file in torch's form of before 2020 begins.
+OLD_FORM = b"".join(pickle.dumps(value, protocol=2) for value in (torch.serialization.MAGIC_NUMBER, 1001, {}))
+
 Put = Callable[[str, bytes], Path]
 
 
@@ -145,15 +148,16 @@ def test_file_of_frozen_batch_norms_loads(put: Put) -> None:
 
 
 class _Recording(nn.Module):
-    """Takes down the size of what it is given, and finds one box: all of it."""
+    """Keeps what it is given, and finds one box: all of it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen: list[tuple[int, int]] = []
+        self.seen: list[Tensor] = []
 
     def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
-        height, width = images[0].shape[-2:]
-        self.seen.append((height, width))
+        (image,) = images
+        height, width = image.shape[-2:]
+        self.seen.append(image)
         return [
             {
                 "boxes": torch.tensor([[0.0, 0.0, width, height]]),
@@ -179,8 +183,14 @@ def test_model_sees_at_most_1333_px(size: Size, seen: tuple[int, int]) -> None:
     network = _Recording()
     pixels = torch.zeros((3, size.height, size.width), dtype=torch.uint8)
     found = models.propose(network, SMALLEST, pixels, size)
-    assert network.seen == [seen]
+    assert [tuple(image.shape) for image in network.seen] == [(3, *seen)]
     assert found.boxes[0].tolist() == pytest.approx([0, 0, size.width, size.height], rel=1e-6)
+
+
+def test_model_sees_rgb_from_0_to_1() -> None:
+    network = _Recording()
+    models.propose(network, SMALLEST, torch.tensor([255, 51, 0], dtype=torch.uint8).view(3, 1, 1), Size(1, 1))
+    assert network.seen[0].flatten().tolist() == pytest.approx([1.0, 0.2, 0.0])
 
 
 @pytest.mark.parametrize("size", [Size(1, 1), Size(5000, 1), Size(1, 5000)], ids=str)
@@ -257,6 +267,7 @@ def test_code_in_a_file_is_refused_and_not_run(put: Put, tmp_path: Path, write: 
         b"\x80\x02\xff\xfe\xfd",
         b"\x80\x02h\x07.",  # what was never memoised
         b"\x80\x02X\x02\x00\x00\x00\xff\xff.",  # text that is none
+        OLD_FORM + b"\x80\x02K\x01Q.",  # a tensor's storage by the name of 1
         b"PK\x03\x04" + bytes(100),
         pickled([1, 2, 3]),
         pickled(3),
@@ -271,6 +282,7 @@ def test_code_in_a_file_is_refused_and_not_run(put: Put, tmp_path: Path, write: 
         "unknown opcodes",
         "no memo",
         "no text",
+        "no storage",
         "half a zip",
         "a list",
         "a number",
