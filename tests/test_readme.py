@@ -1,0 +1,81 @@
+"""README is held to the code: its inputs, its file tree, its library example."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from crop_core import CropRequest
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+INPUTS = {"aspect_ratio" if entry.name == "aspect_ratios" else entry.name: entry for entry in fields(CropRequest)}
+
+
+def table_rows() -> dict[str, tuple[str, str]]:
+    """Return input -> (values, default) from the table of inputs."""
+    table = README.split("| input | values | default | meaning |")[1].split("\n\n")[0]
+    rows = {}
+    for line in table.splitlines()[2:]:
+        names, values, default, _ = (cell.strip() for cell in line.strip("|").split("|"))
+        for name in re.findall(r"`(\w+)`", names):
+            rows[name] = (values, default)
+    return rows
+
+
+def test_the_table_has_every_input_and_no_other() -> None:
+    assert set(table_rows()) == {"image", *INPUTS}
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_a_default_in_the_table_is_the_cores(name: str) -> None:
+    default = table_rows()[name][1]
+    wanted = INPUTS[name].default
+    if name == "zoom":
+        modes = {mode: CropRequest(mode=mode).effective_zoom for mode in ("subject", "objects", "faces")}
+        assert default == "0 in subject mode, 1 in the others"
+        assert modes == {"subject": 0, "objects": 1, "faces": 1}
+    elif wanted in (None, ""):
+        assert default in ("", "any")
+    else:
+        shown = ",".join(wanted) if isinstance(wanted, tuple) else str(wanted).lower()
+        assert default == f"`{shown}`"
+
+
+@pytest.mark.parametrize("name", [name for name, entry in INPUTS.items() if "choices" in entry.metadata])
+def test_the_choices_in_the_table_are_the_cores(name: str) -> None:
+    assert tuple(re.findall(r"`([^`]+)`", table_rows()[name][0])) == INPUTS[name].metadata["choices"]
+
+
+@pytest.mark.parametrize("name", [name for name, entry in INPUTS.items() if "ge" in entry.metadata])
+def test_the_bounds_in_the_table_are_the_cores(name: str) -> None:
+    rules = INPUTS[name].metadata
+    assert table_rows()[name][0].removesuffix(" pixels") == f"{rules['ge']} to {rules['le']}"
+
+
+def test_the_file_tree_names_what_is_there() -> None:
+    tree = README.split("## Files")[1].split("```")[1]
+    named = set(re.findall(r"^ *(\S+?)/? {2,}\S", tree, re.MULTILINE))
+    modules = {path.name for path in (ROOT / "crop_core").glob("*.py")} - {"__init__.py"}
+    folders = {path.parent.name for path in (ROOT / "crop_core").glob("*/__init__.py")}
+    top = {"cog.yaml", "predict.py", "requirements.txt", "pyproject.toml", "tests", "samples"}
+    assert named == modules | folders | top
+
+
+def test_the_library_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = README.split("```python\n")[1].split("```")[0].replace('"crops/astronaut"', repr(str(tmp_path / "out")))
+    monkeypatch.chdir(ROOT)
+    exec(compile(example, "README.md", "exec"), {})
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "00_person_1x1.jpg",
+        "01_person_16x9.jpg",
+        "detections.json",
+    }
+
+
+def test_every_file_that_readme_links_to_is_there() -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).is_file(), target
