@@ -45,7 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = vars(parser.parse_args(arguments))
     command = options.pop("command")
     try:
-        return _doctor(**options) if command == "doctor" else _crop(**options)
+        status = _doctor(**options) if command == "doctor" else _crop(**options)
+        sys.stdout.flush()  # here, where a reader that is gone can be told from a success
+        return status
     except CropError as error:
         print(f"crop-core: {error}", file=sys.stderr)
         return 2
