@@ -23,7 +23,7 @@ NEARLY = 1.06
 SLACK = 0.15
 # What else deserves a place of its own beside a thing that cannot fit: at least this much of its weight.
 WORTH_KEEPING = 0.1
-# A thing must be this sure to push a face out of the window, or to claim a place beside a heavier one.
+# A thing must be this sure to claim a place beside a heavier one.
 SURE_THING = 0.5
 # What a thing is worth when it is not whole: its head alone, and at most its cut body.
 HEAD_GAIN, PART_GAIN = 0.5, 0.3
@@ -47,9 +47,9 @@ def best_offset(things: Sequence[Thing], axis: int, extent: int, length: int) ->
     """Return where a window must start to lose least of the things.
 
     In this order, each as far as the one before leaves room: all sure faces together, with what
-    belongs to their heads; the weightiest thing; where that one cannot fit, the weightiest other
-    one that can; the air above the heads; then as much weight as possible. A sure thing that
-    outweighs all faces comes before them.
+    belongs to their heads; the weightiest thing; where that one cannot fit, the weightiest sure
+    one that can; the air above the heads; then as much weight as possible. A thing that outweighs
+    all faces comes before them.
 
     The value of a place changes course only where an edge of a box meets an edge of the window:
     trying those places is an exact search.
@@ -123,7 +123,7 @@ def _range_for(ranked: Sequence[Thing], axis: int, room: Range, length: int) -> 
     slack = 0 if _fits(main, axis, length) else round(SLACK * length)
     faces = [thing for thing in ranked if thing.sure_face]
     with_faces = _with_faces(faces, axis, room, length)
-    outweighed = main.score >= SURE_THING and main.weight > sum(thing.weight for thing in faces)
+    outweighed = main.weight > sum(thing.weight for thing in faces)
     if with_faces and outweighed and not _narrowed(with_faces, span_of(main.box, axis), length, slack):
         with_faces = None
     room = with_faces or room

@@ -58,14 +58,14 @@ def test_faces_that_fit_together_are_kept_together() -> None:
     assert offset + 400 >= 460
 
 
-def test_a_much_heavier_sure_thing_comes_before_faces() -> None:
+def test_a_thing_that_outweighs_all_faces_comes_before_them() -> None:
     offset = best_offset(things(object_(500, 880), face(0, 300, 40)), 0, 1000, 400)
     assert offset <= 500
     assert offset + 400 >= 880
 
 
-def test_an_unsure_heavier_thing_does_not() -> None:
-    assert best_offset(things(object_(500, 880, score=0.45), face(0, 300, 60)), 0, 1000, 400) == 0
+def test_a_larger_thing_that_is_hardly_there_does_not() -> None:
+    assert best_offset(things(object_(500, 880, score=0.2), face(0, 300, 60)), 0, 1000, 400) == 0
 
 
 def test_the_eyes_of_a_lone_face_lie_on_the_upper_third() -> None:
