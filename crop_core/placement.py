@@ -46,10 +46,10 @@ def span_of(box: Box, axis: int) -> Span:
 def best_offset(things: Sequence[Thing], axis: int, extent: int, length: int) -> int:
     """Return where a window must start to lose least of the things.
 
-    In this order, each as far as the one before leaves room: all sure faces together, with what
-    belongs to their heads; the weightiest thing; where that one cannot fit, the weightiest sure
-    one that can; the air above the heads; then as much weight as possible. A thing that outweighs
-    all faces comes before them.
+    In this order, each as far as the one before leaves room: all sure faces together, with their
+    heads and the air above; the weightiest thing; where that one cannot fit, the weightiest sure
+    one that can; then as much weight as possible. A thing that outweighs all faces comes before
+    them.
 
     The value of a place changes course only where an edge of a box meets an edge of the window:
     trying those places is an exact search.
@@ -135,15 +135,11 @@ def _range_for(ranked: Sequence[Thing], axis: int, room: Range, length: int) -> 
         other = next((thing for thing in ranked if thing.score >= SURE_THING and _fits(thing, axis, length)), None)
         if other and other.weight >= WORTH_KEEPING * main.weight:
             room = _narrowed(room, span_of(other.box, axis), length) or room
-    if with_faces:
-        air = _hull([span_of(thing.airy_head, axis) for thing in faces if thing.airy_head])
-        if air[1] - air[0] <= length:
-            room = _narrowed(room, air, length) or room
     return room
 
 
 def _with_faces(faces: Sequence[Thing], axis: int, room: Range, length: int) -> Range | None:
-    """Return the offsets that hold all faces, if they fit together, and their heads, if those do."""
+    """Return the offsets that hold all faces, if they fit together; then their heads; then the air above."""
     if not faces:
         return None
     bare = _hull([span_of(thing.face, axis) for thing in faces if thing.face])
@@ -151,8 +147,10 @@ def _with_faces(faces: Sequence[Thing], axis: int, room: Range, length: int) -> 
         return None
     held = _narrowed(room, bare, length)
     heads = _hull([span_of(thing.head, axis) for thing in faces if thing.head])
-    if held and heads[1] - heads[0] <= NEARLY * length:
-        held = _narrowed(held, heads, length) or held
+    airy = _hull([span_of(thing.airy_head, axis) for thing in faces if thing.airy_head])
+    for low, high in (heads, airy):
+        if held and high - low <= length:
+            held = _narrowed(held, (low, high), length) or held
     return held
 
 

@@ -25,7 +25,8 @@ FACE_TO_PERSON = 8
 # Below a request's threshold, boxes down to this score still have a say in where a window lies. Of
 # those below, eight of nine are wrong (see `_likelihood`).
 WEAK_SCORE = 0.2
-# Ears and chin lie outside of a face box.
+# A side of YuNet's box lies within 15 % of the face's size of the true one in 95 of 100 (469 annotated faces
+# of 20 px and more).
 FACE_MARGIN = 0.15
 
 
@@ -42,7 +43,7 @@ class Thing:
         box: All of it.
         face: Its faces, bare; none where it has none.
         head: Its faces with the headroom above them, as far as the person's box goes.
-        airy_head: Its faces with all of the headroom, and a margin for ears and chin.
+        airy_head: Its faces with a margin for the detector's error, and all of the headroom above that.
         sure_face: Whether one of the faces is beyond doubt.
         gaze: For a lone face the point (x, y) between the eyes, and how far the nose points to
             the side, in eye distances, right positive.
@@ -126,7 +127,7 @@ def _thing(
         top = first.box.y1 if first.label != FACE else 0.0
         face = union(d.box for d in shown).clipped(size)
         head = union(_with_headroom(d.box, request.headroom, min(top, d.box.y1)) for d in shown).clipped(size)
-        airy = union(_with_margin(_with_headroom(d.box, request.headroom)) for d in shown).clipped(size)
+        airy = union(_with_headroom(_with_margin(d.box), request.headroom) for d in shown).clipped(size)
     if len(shown) == 1:
         gaze = _gaze(shown[0])
     box = union(
@@ -146,7 +147,8 @@ def _with_headroom(face: Box, headroom: float, highest: float = -math.inf) -> Bo
 
 
 def _with_margin(face: Box) -> Box:
-    return face.grown(FACE_MARGIN * face.width, 0, FACE_MARGIN * face.width, FACE_MARGIN * face.height)
+    x, y = FACE_MARGIN * face.width, FACE_MARGIN * face.height
+    return face.grown(x, y, x, y)
 
 
 def _gaze(face: Detection) -> tuple[float, float, float] | None:
