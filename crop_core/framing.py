@@ -73,18 +73,19 @@ def plan_crops(
     if not subjects:
         return _fallback_plans(detections, size, request, saliency)
     groups: list[tuple[Thing, ...]] = [(thing,) for thing in subjects]
+    voters: tuple[Thing, ...] = ()
     if request.mode == "subject":
-        groups = [subjects_among((*detections, *weak), size, request)]
+        groups = [subjects]
+        voters = subjects_among(weak, size, request)
     rule = {"subject": "subject", "objects": "object", "faces": "face"}[request.mode]
     plans = []
     for group in groups:
         for name, ratio in request.ratios:
             exact = _exact_ratio(name, ratio, size)
-            scene = _placed_largest(group, _largest(size, exact), size)
-            known = [thing for thing in group if thing.ids[0] < len(detections)]
-            focus = [thing for thing in known if _holds(scene, thing.box)] or [_weightiest(known)]
+            scene = _placed_largest((*group, *voters), _largest(size, exact), size)
+            focus = [thing for thing in group if _holds(scene, thing.box)] or [_weightiest(group)]
             window = _window_around(focus, scene, exact, size, request)
-            ids = {index for thing in focus for index in thing.ids if index < len(detections)}
+            ids = {index for thing in focus for index in thing.ids}
             content, output = _sizes(window, exact, request)
             coverage = tuple(detection.box.coverage(window) for detection in detections)
             label = _weightiest(focus).label

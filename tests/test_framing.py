@@ -66,10 +66,15 @@ requests = st.builds(
 # What holds for every scene
 
 
-@given(scenes(), requests)
-def test_every_window_lies_in_the_picture(scene: tuple[Size, tuple[Detection, ...]], request_: CropRequest) -> None:
-    size, detections = scene
-    for plan in plan_crops(detections, size, request_, saliency=FLAT):
+@given(scenes(), requests, st.floats(0, 1))
+def test_every_window_lies_in_the_picture(
+    scene: tuple[Size, tuple[Detection, ...]], request_: CropRequest, threshold: float
+) -> None:
+    size, seen = scene
+    detections = [detection for detection in seen if detection.score >= threshold]
+    weak = [detection for detection in seen if detection.score < threshold]
+    for plan in plan_crops(detections, size, request_, weak=weak, saliency=FLAT):
+        assert set(plan.subjects) <= set(range(len(detections)))
         assert plan.window.x1 >= 0
         assert plan.window.y1 >= 0
         assert plan.window.x2 <= size.width
@@ -217,6 +222,14 @@ def test_weak_boxes_have_a_say_in_where_the_window_lies_and_are_no_subjects() ->
     assert alone.window == Window(50, 0, 450, 400)
     assert both.window.x1 >= 190  # both are whole now
     assert (both.subjects, both.coverage) == ((0,), (1.0,))
+
+
+def test_a_face_in_a_weak_person_is_the_subject_and_keeps_its_name() -> None:
+    request = CropRequest(aspect_ratios=("1:1",), zoom=1)
+    (alone,) = plan_crops([face(200, 100, 260, 180)], LANDSCAPE, request)
+    (both,) = plan_crops([face(200, 100, 260, 180)], LANDSCAPE, request, weak=[person(150, 80, 400, 400, score=0.25)])
+    assert both == alone
+    assert (both.label, both.subjects) == ("face", (0,))
 
 
 def test_weak_boxes_alone_are_nothing_found() -> None:
