@@ -8,6 +8,7 @@ held; then the window should lie inside of it. Pure arithmetic on the standard l
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from crop_core.box import Box
 from crop_core.subject import Thing
@@ -27,9 +28,9 @@ WORTH_KEEPING = 0.1
 SURE_THING = 0.5
 # What a thing is worth when it is not whole: its head alone, and at most its cut body.
 HEAD_GAIN, PART_GAIN = 0.5, 0.3
-# A thing without a head that no window can hold whole is worth what is seen of it, less this for each of
-# its lengths that the window is off its middle: what makes it that thing is seldom at its end.
-OFF_CENTER_LOSS = 0.25
+# A thing that no window can hold whole loses this of its worth for each of its lengths that the window is
+# off the place where it would sit best, which is its head's or its middle's.
+OFF_CENTER_LOSS = 0.15
 # How much of all weight a place may give up to sit well on its subject: slivers, never a whole thing.
 COMPOSITION = 0.02
 # The lines of thirds: the eyes of a lone face lie on the upper one; a turned head looks into at
@@ -62,25 +63,24 @@ def best_offset(things: Sequence[Thing], axis: int, extent: int, length: int) ->
     """
     ranked = sorted(things, key=lambda thing: (-thing.weight, thing.ids))
     low, high = _range_for(ranked, axis, (0, extent - length), length)
-    spans = [(t.weight, span_of(t.box, axis), span_of(t.head, axis) if t.head else None) for t in ranked]
+    claims = [_claim(thing, axis, length) for thing in ranked]
 
     def value(offset: int) -> float:
-        return sum(weight * _gain(span, head, offset, length) for weight, span, head in spans)
+        return sum(claim.weight * _gain(claim, offset, length) for claim in claims)
 
     def whole(offset: int) -> set[Span]:
-        return {span for _, span, _ in spans if span[0] >= offset and span[1] <= offset + length}
+        return {claim.span for claim in claims if claim.span[0] >= offset and claim.span[1] <= offset + length}
 
     middle = (extent - length) / 2
-    edges = {edge for _, span, head in spans for edge in (*span, *(head or span))}
-    turns = {edge - shift for edge in edges for shift in (0, length)}
-    turns |= {(first + last - length) // 2 for _, (first, last), _ in spans}
+    edges = {edge for claim in claims for edge in (*claim.span, *(claim.head or claim.span))}
+    turns = {edge - shift for edge in edges for shift in (0, length)} | {round(claim.best) for claim in claims}
     offsets = {min(max(turn, low), high) for turn in turns} | {low, high}
     best = max(sorted(offsets), key=lambda offset: (round(value(offset), 9), -abs(offset - middle)))
 
     kept = whole(best)
     held = [thing for thing in ranked if span_of(thing.box, axis) in kept]
     target = well_placed(held or ranked[:1], axis, length)
-    loss = COMPOSITION * sum(weight for weight, _, _ in spans) / extent
+    loss = COMPOSITION * sum(claim.weight for claim in claims) / extent
     offsets.add(min(max(round(target), low), high))
     composed = (offset for offset in sorted(offsets) if whole(offset) >= kept)
     return max(composed, key=lambda offset: (value(offset) - loss * abs(offset - target), -abs(offset - middle)))
@@ -176,14 +176,29 @@ def _hull(spans: Sequence[Span]) -> Span:
     return min(low for low, _ in spans), max(high for _, high in spans)
 
 
-def _gain(span: Span, head: Span | None, offset: int, length: int) -> float:
-    """Return what a thing is worth (0 to 1) to a window from `offset`, `length` long."""
-    low, high = span
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """What a thing means along one axis: its extent, its head's, and the offset at which it sits best."""
+
+    weight: float
+    span: Span
+    head: Span | None
+    best: float
+
+
+def _claim(thing: Thing, axis: int, length: int) -> _Claim:
+    head = span_of(thing.head, axis) if thing.head else None
+    return _Claim(thing.weight, span_of(thing.box, axis), head, well_placed([thing], axis, length))
+
+
+def _gain(claim: _Claim, offset: int, length: int) -> float:
+    """Return what a thing is worth (about 0 to 1) to a window from `offset`, `length` long."""
+    low, high = claim.span
     if low >= offset and high <= offset + length:
         return 1.0
     part = max(0, min(high, offset + length) - max(low, offset)) / (high - low)
-    if head is None and high - low > length:
-        off_center = abs(low + high - 2 * offset - length) / (2 * (high - low))
-        return part - OFF_CENTER_LOSS * off_center
-    has_head = head is not None and head[0] >= offset and head[1] <= offset + length
-    return PART_GAIN * part + HEAD_GAIN * has_head
+    has_head = claim.head is not None and claim.head[0] >= offset and claim.head[1] <= offset + length
+    if high - low <= length:
+        return PART_GAIN * part + HEAD_GAIN * has_head
+    off_center = OFF_CENTER_LOSS * abs(offset - claim.best) / (high - low)
+    return (PART_GAIN * part + HEAD_GAIN * has_head if claim.head else part) - off_center

@@ -45,6 +45,12 @@ def test_a_weak_thing_does_not_pull_the_window_off_a_strong_one_that_cannot_fit(
     assert offset == 300
 
 
+def test_a_weak_thing_does_not_pull_the_window_off_the_face_of_a_person_who_cannot_fit() -> None:
+    portrait = (object_(200, 800, label="person"), face(450, 310, 100))
+    assert best_offset(things(*portrait), 0, 1000, 400) == 300
+    assert best_offset(things(*portrait, object_(205, 260, score=0.2)), 0, 1000, 400) == 300
+
+
 def test_a_sure_thing_beside_one_that_cannot_fit_is_whole() -> None:
     (table, dog) = (object_(0, 1000, label="dining table"), object_(700, 950))
     offset = best_offset(things(table, dog), 0, 1000, 400)
