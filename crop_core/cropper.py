@@ -92,10 +92,10 @@ class Cropper:
             floor = min(request.score_threshold, WEAK_SCORE) if request.mode == "subject" else request.score_threshold
             seen = detector.detect(pixels, photo.size, floor, request.iou_threshold)
             detections = tuple(detection for detection in seen if detection.score >= request.score_threshold)
+            weak = seen[len(detections) :]  # the order is by score
         with _timed(timings, "frame"):
             found = bool(subjects_among(detections, photo.size, request))
             saliency = None if found or request.if_none != "saliency" else saliency_grid(pixels)
-            weak = seen[len(detections) :]  # the order is by score
             plans = plan_crops(detections, photo.size, request, weak=weak, saliency=saliency)
         crops = []
         output_format = format_for(request.output_format, photo.format)

@@ -106,7 +106,7 @@ def _holds(window: Window, box: Box) -> bool:
 
 def _exact_ratio(name: str, ratio: Fraction | None, size: Size) -> Fraction | None:
     """Return width over height; none for free."""
-    return Fraction(size.width, size.height) if name == MATCH_INPUT and ratio is None else ratio
+    return Fraction(size.width, size.height) if name == MATCH_INPUT else ratio
 
 
 def _largest(size: Size, ratio: Fraction | None) -> Size:
@@ -160,9 +160,7 @@ def _smallest_around(box: Box, ratio: Fraction, largest: Size) -> Size:
 
 
 def _between(largest: Size, tight: Size, ratio: Fraction, zoom: float) -> Size:
-    """Return the size of the ratio that lies at `zoom` between the two."""
-    if zoom <= 0:
-        return largest
+    """Return the size of the ratio that lies at `zoom`, above 0, between the two."""
     if zoom >= 1:
         return tight
     if ratio >= 1:

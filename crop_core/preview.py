@@ -30,7 +30,7 @@ def draw_preview(
     Args:
         pixels: uint8 tensor [3, H, W], the upright picture at any scale.
         size: The upright source picture's, whose pixels `detections` and `crops` speak of.
-        detections: Drawn thin, faces with their landmarks; the subjects of a crop named.
+        detections: Drawn thin, with label and score, faces with their landmarks.
         crops: Their windows are drawn thick, then each crop follows under its window's colour.
         icc_profile: The colour profile of the pixels.
     """

@@ -13,23 +13,12 @@ import numpy as np
 import pillow_heif
 import pytest
 import torch
-from conftest import SHARED, encoded, ramp
+from conftest import SHARED, STORED_AS, encoded, ramp
 from PIL import Image, ImageCms
 
 from crop_core import ImageError, Size, Window
 from crop_core.photo import MAX_BYTES, MAX_PIXELS, MAX_SIDE, format_of, open_photo, read_photo
 
-# What the camera did to an upright picture: the inverse of what each EXIF orientation asks for.
-STORED_AS = {
-    1: None,
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
 ORIENTATIONS = tuple(STORED_AS)
 ORIENTATION_TAG = 0x0112
 

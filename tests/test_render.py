@@ -5,7 +5,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 import torch
-from conftest import encoded, ramp
+from conftest import STORED_AS, encoded, ramp
 from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as T
@@ -16,17 +16,6 @@ from crop_core.photo import Photo, open_photo
 from crop_core.render import on_white, render
 
 CPU = torch.device("cpu")
-# What the camera did to an upright picture: the inverse of what each EXIF orientation asks for.
-STORED_AS = {
-    1: None,
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
 
 
 def plan(window: Window, content: Size | None = None, output: Size | None = None) -> CropPlan:
