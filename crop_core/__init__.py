@@ -1,12 +1,22 @@
-"""crop-core: a photo goes in, a detector and a framing rule decide where to cut, crops come out."""
+"""crop-core: a photo goes in, a detector and a framing rule decide where to cut, crops come out.
+
+Importing the package loads the standard library alone; PyTorch is loaded when a name that needs
+it is first used. So the command answers at once, and `crop-core doctor` runs where PyTorch does not.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from crop_core.box import Box, Size, Window
-from crop_core.cropper import Cropper
 from crop_core.detection import Detection
 from crop_core.errors import CropError, DeviceError, ImageError, RequestError, WeightsError
 from crop_core.request import CropRequest
 from crop_core.result import Crop, CropResult
 from crop_core.version import __version__
+
+if TYPE_CHECKING:
+    from crop_core.cropper import Cropper
+    from crop_core.photo import read_photo
 
 __all__ = [
     "Box",
@@ -23,4 +33,15 @@ __all__ = [
     "WeightsError",
     "Window",
     "__version__",
+    "read_photo",
 ]
+
+_HEAVY = {"Cropper": "crop_core.cropper", "read_photo": "crop_core.photo"}  # name -> the module that loads PyTorch
+
+if not TYPE_CHECKING:  # a type checker that saw this would take any name for one of the package's
+
+    def __getattr__(name):
+        """Return a name of `_HEAVY`, its module loaded now (PEP 562)."""
+        if name not in _HEAVY:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_HEAVY[name]), name)

@@ -2,6 +2,8 @@
 
 Exit status: 0 all cropped, 1 some pictures failed (each named on stderr, the rest done) or the
 report could not be written, 2 wrong use.
+
+What is heavy to load is loaded by the command that needs it.
 """
 
 from __future__ import annotations
@@ -15,16 +17,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from tqdm import tqdm
-
-from crop_core.cropper import DEVICES, Cropper
-from crop_core.doctor import examine
-from crop_core.errors import CropError, RequestError
-from crop_core.photo import read_photo
+from crop_core.device import DEVICES
+from crop_core.errors import CropError, DeviceError, RequestError
 from crop_core.request import CropRequest
 from crop_core.result import RECORD_NAME, CropResult, failed_record
+
+if TYPE_CHECKING:
+    from crop_core import Cropper
 
 # In a folder, what is called a picture is taken for one; what it really is, its bytes say.
 # fmt: off
@@ -99,6 +100,8 @@ def _add_input(parser: argparse.ArgumentParser, entry: Any) -> None:
 
 
 def _doctor(device: str) -> int:
+    from crop_core.doctor import examine
+
     findings = examine(device)
     for finding in findings:
         print(f"{'ok   ' if finding.ok else 'WRONG'} {finding.what}: {finding.found}")
@@ -108,6 +111,8 @@ def _doctor(device: str) -> int:
 
 
 def _crop(sources: list[Path], out: Path, device: str, dry_run: bool, json_target: str | None, **inputs: Any) -> int:
+    from tqdm import tqdm
+
     request = CropRequest.from_inputs(**inputs)
     missing = [source for source in sources if not os.path.exists(source)]  # Path.exists raises on too long a name
     if missing:
@@ -118,7 +123,7 @@ def _crop(sources: list[Path], out: Path, device: str, dry_run: bool, json_targe
         print("crop-core: the folders hold no pictures.", file=sys.stderr)
         return 2
     folders = _folders([picture for picture, _ in pictures], out)
-    cropper = Cropper(device=device, detector=request.detector)
+    cropper = _cropper_class()(device=device, detector=request.detector)
     failures = 0
     with _lines(json_target) as lines:
         bar = tqdm(pictures, unit="picture", disable=None if len(pictures) > 1 else True)
@@ -139,12 +144,30 @@ def _crop(sources: list[Path], out: Path, device: str, dry_run: bool, json_targe
     return 1 if failures else 0
 
 
+def _cropper_class() -> type[Cropper]:
+    """Return the class, which loads PyTorch.
+
+    Raises:
+        DeviceError: PyTorch or torchvision cannot be loaded.
+    """
+    try:
+        from crop_core import Cropper
+    except (ImportError, OSError, RuntimeError) as error:  # the last is a pair that does not match
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise DeviceError(
+            f"PyTorch or torchvision cannot be loaded ({reason}). Run crop-core doctor: it says why and what mends it."
+        ) from error
+    return Cropper
+
+
 def _cropped(cropper: Cropper, picture: Path, source: str, request: CropRequest, folder: Path | None) -> CropResult:
     """Return the picture's result, its files written into the folder; with no folder, a dry run's.
 
     Raises:
         CropError: The picture cannot be read or cropped, or the folder does not take the files.
     """
+    from crop_core import read_photo
+
     result = cropper.crop(read_photo(picture), request, source=source, dry_run=folder is None)
     if folder is not None:
         try:

@@ -16,8 +16,8 @@ import torch
 from crop_core import detectors
 from crop_core.box import Size
 from crop_core.detectors import Detector, load_detector
+from crop_core.device import resolve_device
 from crop_core.encode import encode, file_name, format_for
-from crop_core.errors import DeviceError
 from crop_core.framing import plan_crops
 from crop_core.photo import open_photo
 from crop_core.preview import draw_preview
@@ -27,7 +27,6 @@ from crop_core.result import Crop, CropResult
 from crop_core.saliency import saliency_grid
 from crop_core.subject import WEAK_SCORE, subjects_among
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
 # What warm-up shows the networks: the shapes of a landscape, a portrait and a square photo.
 WARM_UP_SIZES = (Size(960, 720), Size(720, 960), Size(960, 960))
 
@@ -128,22 +127,6 @@ class Cropper:
             if name not in self._loaded:
                 self._loaded[name] = load_detector(name, self.device)
             return self._loaded[name]
-
-
-def resolve_device(name: str) -> torch.device:
-    """Return the device of that name; `auto` is CUDA where there is one, else the CPU.
-
-    Raises:
-        DeviceError: The name is unknown, or the device is not there.
-    """
-    if name not in DEVICES:
-        raise DeviceError(f"device is one of {', '.join(DEVICES)}; got {name!r}.")
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return torch.device("cuda" if there["cuda"] else "cpu")
-    if not there[name]:
-        raise DeviceError(f"The device {name} was asked for, but PyTorch finds none here; use auto or cpu.")
-    return torch.device(name)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import torch
 import torchvision
 from torchvision.ops import nms
 
-from crop_core.cropper import resolve_device
+from crop_core.device import resolve_device
 from crop_core.errors import CropError
 from crop_core.weights import SHA256, load_tensors
 

@@ -22,8 +22,8 @@ from crop_core import (
     WeightsError,
     Window,
 )
-from crop_core.cropper import resolve_device
 from crop_core.detection import Detection
+from crop_core.device import resolve_device
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 EXIF_TAG_GPS, EXIF_TAG_MAKER = 0x8825, 0x010F

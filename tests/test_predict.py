@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from conftest import ROOT
 
+import crop_core
 from crop_core import CropRequest
 from crop_core.request import MATCH_INPUT
 
@@ -193,3 +194,24 @@ def test_importing_the_package_opens_no_file_no_connection_and_no_process() -> N
     code = _LISTEN.format(libraries=libraries, modules=modules)
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
+
+
+HEAVY = ("torch", "torchvision", "PIL", "numpy", "safetensors", "tqdm")
+
+
+@pytest.mark.parametrize("module", ["crop_core", "crop_core.cli", "crop_core.weights"])
+def test_a_module_that_must_start_without_pytorch_loads_the_standard_library_alone(module: str) -> None:
+    code = f"import sys, {module}; print(*(set({HEAVY!r}) & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == ""
+
+
+def test_every_public_name_can_be_had_from_the_package() -> None:
+    code = "import crop_core; print([name for name in crop_core.__all__ if not hasattr(crop_core, name)])"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_a_name_that_the_package_lacks_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Croper'"):
+        crop_core.Croper  # noqa: B018 (reading it is what is tested)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from importlib.resources import files
-
-import safetensors.torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from crop_core.errors import WeightsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SHA256 = {
     "nanodet_g.safetensors": "7a7a1e54bea37e873914973497da6af902a1e2442424c17475d4b8a2527534ca",
@@ -29,12 +30,26 @@ def load_tensors(name: str) -> dict[str, Tensor]:
     Raises:
         WeightsError: The file is missing, or its bytes are not the ones that were shipped.
     """
+    import safetensors.torch
+
+    return {key: tensor.float() for key, tensor in safetensors.torch.load(checked_bytes(name)).items()}
+
+
+def checked_bytes(name: str) -> bytes:
+    """Return the bytes of a shipped file, their SHA-256 checked; PyTorch is not needed for it.
+
+    Args:
+        name: A key of `SHA256`.
+
+    Raises:
+        WeightsError: The file is missing, or its bytes are not the ones that were shipped.
+    """
     try:
         data = files(__package__).joinpath(name).read_bytes()
     except OSError as error:
         raise WeightsError(f"The weights file {name} is missing; install crop-core again.") from error
     check_sha256(name, data, SHA256[name])
-    return {key: tensor.float() for key, tensor in safetensors.torch.load(data).items()}
+    return data
 
 
 def check_sha256(name: str, data: bytes, expected: str) -> None:

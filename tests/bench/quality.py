@@ -36,7 +36,7 @@ from peers import PEERS, Peer
 from tqdm import tqdm
 
 from crop_core import CropError, Cropper, CropRequest, Size, __version__
-from crop_core.cropper import DEVICES
+from crop_core.device import DEVICES
 
 # The inputs that have a say in where the largest crop lies, or whether there is one.
 INPUTS = ("labels", "zoom", "padding", "headroom", "score_threshold", "iou_threshold", "if_none", "detector")

@@ -1,0 +1,30 @@
+"""Devices by their names. PyTorch is loaded when one is resolved, not before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from crop_core.errors import DeviceError
+
+if TYPE_CHECKING:
+    import torch
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device of that name; `auto` is CUDA where there is one, else the CPU.
+
+    Raises:
+        DeviceError: The name is unknown, or the device is not there.
+    """
+    import torch
+
+    if name not in DEVICES:
+        raise DeviceError(f"device is one of {', '.join(DEVICES)}; got {name!r}.")
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device("cuda" if there["cuda"] else "cpu")
+    if not there[name]:
+        raise DeviceError(f"The device {name} was asked for, but PyTorch finds none here; use auto or cpu.")
+    return torch.device(name)
