@@ -4,116 +4,34 @@ import json
 import struct
 import sys
 import zlib
-from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-import pillow_heif
 import pytest
 import torch
 from conftest import SHARED, STORED_AS, encoded, ramp
-from PIL import Image, ImageCms
+from pictures import (
+    ORIENTATION_TAG,
+    WRITERS,
+    array_of,
+    assert_reads_well,
+    chunk,
+    exif_bytes,
+    heic,
+    largest_difference,
+    linear_gray_profile,
+    png,
+    stored,
+)
+from PIL import Image
 
 from crop_core import ImageError, Size, Window
-from crop_core.photo import MAX_BYTES, MAX_PIXELS, MAX_SIDE, format_of, open_photo, read_photo
+from crop_core.limits import MAX_BYTES, MAX_PIXELS, MAX_SIDE
+from crop_core.photo import open_photo, read_photo
 
 ORIENTATIONS = tuple(STORED_AS)
-ORIENTATION_TAG = 0x0112
-
-
-def heic(image: Image.Image, **options: object) -> bytes:
-    buffer = BytesIO()
-    pillow_heif.from_pillow(image).save(buffer, **options)
-    return buffer.getvalue()
-
-
-# Every format, as close to lossless as it goes; the tolerance is the largest difference of a channel on a ramp.
-WRITERS: dict[str, Callable[..., bytes]] = {
-    "JPEG": lambda image, **o: encoded(image, "JPEG", quality=95, subsampling=0, **o),
-    "MPO": lambda image, **o: encoded(image, "MPO", quality=95, save_all=True, append_images=[image], **o),
-    "PNG": lambda image, **o: encoded(image, "PNG", **o),
-    "WEBP": lambda image, **o: encoded(image, "WEBP", lossless=True, **o),
-    "AVIF": lambda image, **o: encoded(image, "AVIF", quality=95, subsampling="4:4:4", **o),
-    "HEIF": lambda image, **o: heic(image, quality=95, chroma=444, **o),
-    "TIFF": lambda image, **o: encoded(image, "TIFF", **o),
-    "BMP": lambda image: encoded(image, "BMP"),
-    "GIF": lambda image: encoded(image, "GIF"),
-}
-
-
-def exif_bytes(orientation: int) -> bytes:
-    exif = Image.Exif()
-    exif[ORIENTATION_TAG] = orientation
-    return exif.tobytes()
-
-
-def stored(upright: Image.Image, orientation: int) -> Image.Image:
-    turn = STORED_AS[orientation]
-    return upright if turn is None else upright.transpose(turn)
-
-
-def array_of(data: bytes, **options: object) -> np.ndarray:
-    """Return the photo's pixels as [h, w, channels] of int, which differences need."""
-    return open_photo(data).pixels(**options).permute(1, 2, 0).numpy().astype(int)
-
-
-def largest_difference(one: np.ndarray, other: np.ndarray) -> int:
-    assert one.shape == other.shape
-    return int(np.abs(one - other).max())
-
-
-def chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
-def png(width: int, height: int, depth: int, color: int, rows: bytes, before: bytes = b"", after: bytes = b"") -> bytes:
-    """Return a PNG made by hand, for what Pillow does not write; `rows` begin with their filter's 0."""
-    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
-    pixels = chunk(b"IDAT", zlib.compress(rows))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + before + pixels + after + chunk(b"IEND", b"")
-
-
-def icc(space: bytes, connection: bytes, tags: dict[bytes, bytes]) -> bytes:
-    """Return an ICC profile, version 2.4, made by hand: Pillow makes none for gray or CMYK."""
-    d50 = struct.pack(">3i", 63190, 65536, 54061)
-    text = b"made for a test\0"
-    tags = {
-        b"desc": b"desc\0\0\0\0" + struct.pack(">I", len(text)) + text + bytes(8 + 3 + 67),
-        b"cprt": b"text\0\0\0\0" + text,
-        b"wtpt": b"XYZ \0\0\0\0" + d50,
-        **tags,
-    }
-    table, body = struct.pack(">I", len(tags)), b""
-    for name, content in tags.items():
-        content += bytes(-len(content) % 4)
-        table += name + struct.pack(">II", 132 + 12 * len(tags) + len(body), len(content))
-        body += content
-    head = bytearray(128)
-    head[8:12], head[12:16], head[16:20], head[20:24] = b"\x02\x40\0\0", b"prtr", space, connection
-    head[24:36], head[36:40], head[68:80] = struct.pack(">6H", 2026, 1, 1, 0, 0, 0), b"acsp", d50
-    head[0:4] = struct.pack(">I", 132 + 12 * len(tags) + len(body))
-    return bytes(head) + table + body
-
-
-def linear_gray_profile() -> bytes:
-    """Return a gray profile of gamma 1: 128 of 255 is half the light, 188 in sRGB."""
-    return icc(b"GRAY", b"XYZ ", {b"kTRC": b"curv\0\0\0\0" + struct.pack(">I", 0)})
-
-
-def cmyk_profile() -> bytes:
-    """Return a CMYK profile in which all cyan ink is a strong red (Lab 50, 70, 50), any other ink is black."""
-    table = b""
-    for cell in range(16):  # cyan varies slowest, black fastest; 8-bit Lab: L * 255/100, a + 128, b + 128
-        lightness, a, b = {0: (100, 0, 0), 8: (50, 70, 50)}.get(cell, (0, 0, 0))
-        table += bytes((round(lightness * 2.55), a + 128, b + 128))
-    identity = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
-    straight = bytes(range(256))
-    return icc(b"CMYK", b"Lab ", {b"A2B0": b"mft1\0\0\0\0\4\3\2\0" + identity + straight * 4 + table + straight * 3})
-
-
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 class TestFormat:
@@ -122,24 +40,6 @@ class TestFormat:
         photo = open_photo(WRITERS[format](ramp(32, 24)))
         assert (photo.format, photo.size, photo.has_alpha) == (format, Size(32, 24), False)
         assert photo.pixels().shape == (3, 24, 32)
-
-    @pytest.mark.parametrize(
-        ("data", "name"),
-        [
-            (b"MM\0*" + bytes(8), "TIFF"),
-            (b"II+\0" + bytes(8), "TIFF"),
-            (b"MM\0+" + bytes(8), "TIFF"),
-            (b"GIF87a", "GIF"),
-            (b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif", "AVIF"),
-            (b"\0\0\0\x14ftypavis\0\0\0\0avis", "AVIF"),
-            (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "HEIF"),
-            (b"\0\0\0\x14ftyphevc\0\0\0\0hevc", "HEIF"),
-        ],
-        ids=["big-endian", "BigTIFF", "BigTIFF-big-endian", "GIF87a", "AVIF-as-mif1", "AVIF-sequence", "HEIC-as-mif1",
-             "HEIC-sequence"],
-    )  # fmt: skip
-    def test_rarer_signatures_are_known(self, data: bytes, name: str) -> None:
-        assert format_of(data) == name
 
     @pytest.mark.parametrize("format", WRITERS)
     def test_a_picture_of_one_pixel_opens(self, format: str) -> None:
@@ -154,34 +54,6 @@ class TestFormat:
 
 
 class TestRefusal:
-    @pytest.mark.parametrize(
-        ("data", "word"),
-        [
-            (b"", "empty"),
-            (b"hello, I am no picture\n", "text"),
-            ("mit Umlaut: ä\n".encode(), "unknown kind"),
-            (b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>", "SVG"),
-            (b"\xef\xbb\xbf<?xml version='1.0'?>\n<!-- a -->\n<SVG width='9'/>", "SVG"),
-            (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3", "PDF"),
-            (b"\xff\x0a\xfa\x1f\x41\x91", "JPEG XL"),
-            (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
-            (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
-            (b"\xff\x4f\xff\x51\0\x2f", "JPEG 2000"),
-            (b"8BPS\0\1", "Photoshop"),
-            (b"PK\x03\x04" + bytes(30), "archive"),
-            (b"\0\0\0\x18ftypmp42\0\0\0\0isom", "unknown kind"),
-            (np.random.default_rng(0).integers(0, 256, 5000, dtype=np.uint8).tobytes(), "unknown kind"),
-            (b"\0", "unknown kind"),
-        ],
-        ids=["empty", "text", "utf-8", "svg", "svg-after-prolog", "pdf", "jxl-codestream", "jxl-container", "jp2",
-             "j2k-codestream", "psd", "zip", "mp4", "random", "one-byte"],
-    )  # fmt: skip
-    def test_what_is_no_picture_is_refused_by_name(self, data: bytes, word: str) -> None:
-        with pytest.raises(ImageError) as caught:
-            open_photo(data)
-        assert word in str(caught.value)
-        assert_reads_well(caught.value)
-
     @pytest.mark.parametrize("share", [0.02, 0.6], ids=["in-the-header", "in-the-pixels"])
     @pytest.mark.parametrize("format", ["JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF", "TIFF", "BMP", "GIF"])
     def test_a_file_cut_off_is_an_image_error(self, format: str, share: float) -> None:
@@ -238,15 +110,6 @@ class TestRefusal:
     @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
     def test_broken_exif_does_not_cost_the_picture(self, format: str, exif: bytes) -> None:
         assert open_photo(encoded(ramp(16, 8), format, exif=b"Exif\0\0" + exif)).pixels().shape == (3, 8, 16)
-
-
-def assert_reads_well(error: ImageError) -> None:
-    message = str(error)
-    assert message.endswith(".")
-    assert "\n" not in message
-    assert len(message) < 300
-    assert "/" not in message
-    assert "\\" not in message
 
 
 class TestLimits:
@@ -374,93 +237,6 @@ class TestReductions:
     )
     def test_the_strongest_reduction_that_leaves_enough_is_chosen(self, longest_side: int, reduction: int) -> None:
         assert open_photo(encoded(ramp(300, 480), "JPEG")).reduction_for(longest_side) == reduction
-
-
-class TestDepth:
-    def test_16_bit_gray_is_scaled_not_clipped(self) -> None:
-        values = np.array([[0, 257, 1000, 32_768, 65_278, 65_535]], dtype=np.uint16)
-        for data in (encoded(Image.fromarray(values)), encoded(Image.fromarray(values), "TIFF")):
-            assert array_of(data)[0].tolist() == [[v] * 3 for v in (0, 1, 4, 128, 254, 255)]
-
-    def test_16_bit_rgb_png_is_scaled(self) -> None:
-        rows = b"\0" + struct.pack(">6H", 65_535, 0, 32_768, 257, 512, 65_280)
-        assert array_of(png(2, 1, 16, 2, rows)).tolist() == [[[255, 0, 128], [1, 2, 255]]]
-
-    def test_16_bit_gray_with_alpha_is_scaled(self) -> None:
-        rows = b"\0" + struct.pack(">4H", 65_535, 65_535, 512, 32_768)
-        assert array_of(png(2, 1, 16, 4, rows)).tolist() == [[[255, 255, 255, 255], [2, 2, 2, 128]]]
-
-    def test_one_bit_becomes_black_and_white(self) -> None:
-        image = Image.fromarray(np.array([[True, False, True]]))
-        assert image.mode == "1"
-        for name in ("PNG", "TIFF", "BMP"):
-            assert array_of(encoded(image, name))[0].tolist() == [[255] * 3, [0] * 3, [255] * 3]
-
-
-class TestColor:
-    @pytest.mark.parametrize("format", ["JPEG", "TIFF"])
-    def test_cmyk_becomes_rgb_not_inverted(self, format: str) -> None:
-        inks = [(0, 0, 0, 0), (255, 0, 0, 0), (0, 255, 0, 0), (0, 0, 255, 0), (0, 0, 0, 255)]
-        image = Image.new("CMYK", (5 * 8, 8))
-        for index, ink in enumerate(inks):
-            image.paste(ink, (index * 8, 0, index * 8 + 8, 8))
-        photo = open_photo(encoded(image, format, **({"quality": 95} if format == "JPEG" else {})))
-        assert photo.icc_profile is None
-        middles = photo.pixels()[:, 4, 4::8].T.numpy().astype(int)
-        expected = np.array([[255, 255, 255], [0, 255, 255], [255, 0, 255], [255, 255, 0], [0, 0, 0]])
-        assert largest_difference(middles, expected) <= 1  # both came out exact here; 1 leaves room for another libjpeg
-
-    @pytest.mark.parametrize("format", ["JPEG", "TIFF"])
-    def test_cmyk_is_converted_by_its_profile(self, format: str) -> None:
-        profile = cmyk_profile()
-        photo = open_photo(encoded(Image.new("CMYK", (8, 8), (255, 0, 0, 0)), format, icc_profile=profile))
-        assert photo.icc_profile is None  # a CMYK profile must not travel with RGB pixels
-        red, green, blue = photo.pixels()[:, 4, 4].tolist()
-        # The profile makes cyan ink Lab(50, 70, 50), a strong red that came out as 226, 35, 38; without it, it is cyan.
-        assert red > 200
-        assert green < 40
-        assert blue < 60
-
-    def test_gray_is_converted_by_its_profile(self) -> None:
-        profile = linear_gray_profile()
-        gray = Image.new("L", (8, 8), 128)
-        for data in (
-            encoded(gray, icc_profile=profile),
-            encoded(gray, "JPEG", icc_profile=profile, quality=95),
-            encoded(Image.new("LA", (8, 8), (128, 200)), icc_profile=profile),
-            encoded(gray, icc_profile=profile, transparency=7),
-            encoded(Image.fromarray(np.full((8, 8), 128 * 257, np.uint16)), icc_profile=profile),
-        ):
-            photo = open_photo(data)
-            assert photo.icc_profile is None
-            # 188 = 255 * (1.055 * (128 / 255) ** (1 / 2.4) - 0.055), sRGB's own formula; 1 for lcms's 8-bit steps
-            assert largest_difference(array_of(data)[:, :, :3], np.full((8, 8, 3), 188)) <= 1
-
-    def test_gray_without_a_profile_keeps_its_values(self) -> None:
-        data = encoded(Image.new("L", (4, 4), 77))
-        assert (array_of(data) == 77).all()
-
-    def test_lab_becomes_rgb(self) -> None:
-        data = encoded(Image.new("LAB", (4, 4), (136, 128, 128)), "TIFF")
-        # 136 of 255 is L* 53.3, which is sRGB 127; 1 for lcms's 8-bit steps, and it came out exact
-        assert largest_difference(array_of(data), np.full((4, 4, 3), 127)) <= 1
-
-    @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "HEIF"])
-    def test_an_rgb_profile_is_kept_and_the_pixels_left_alone(self, format: str) -> None:
-        data = WRITERS[format](ramp(32, 24), icc_profile=SRGB)
-        assert open_photo(data).icc_profile == SRGB
-        assert (array_of(data) == array_of(WRITERS[format](ramp(32, 24)))).all()
-
-    def test_a_palette_keeps_its_rgb_profile(self) -> None:
-        assert open_photo(encoded(ramp(32, 24).quantize(16), icc_profile=SRGB)).icc_profile == SRGB
-
-    @pytest.mark.parametrize(
-        ("mode", "profile"),
-        [("L", linear_gray_profile()), ("L", SRGB), ("RGB", linear_gray_profile()), ("RGB", b"short")],
-        ids=["gray", "rgb-in-gray", "gray-in-rgb", "too-short"],
-    )
-    def test_a_profile_that_does_not_fit_rgb_pixels_does_not_travel(self, mode: str, profile: bytes) -> None:
-        assert open_photo(encoded(Image.new(mode, (8, 8)), icc_profile=profile)).icc_profile is None
 
 
 class TestAlpha:

@@ -1,0 +1,63 @@
+"""Colours: whatever a decoder returns, as 8-bit RGB or RGBA."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, ImageCms
+
+from crop_core.errors import ImageError
+
+
+def as_rgb(image: Image.Image, profile: bytes | None, has_alpha: bool) -> Image.Image:
+    """Return the decoded picture as 8-bit RGB, or RGBA where it has alpha.
+
+    Args:
+        image: As its decoder returned it.
+        profile: The file's colour profile, or none. CMYK, gray and Lab pictures become sRGB by it.
+        has_alpha: Whether the picture has transparency of any kind.
+
+    Raises:
+        ImageError: It has 32 bits a channel.
+    """
+    if image.mode.startswith("I;16"):
+        image = _as_8_bits(image)
+    if image.mode in ("I", "F"):
+        raise ImageError(
+            "The picture has 32 bits a channel, whose black and white are not defined. Save it with 8 or 16 bits."
+        )
+    if image.mode in ("CMYK", "L", "LAB") and not has_alpha:
+        return _converted_to_srgb(image, profile)
+    if image.mode in ("L", "LA", "La"):
+        gray, alpha = image.convert("LA").split()
+        image = _converted_to_srgb(gray, profile)
+        image.putalpha(alpha)
+        return image
+    return image.convert("RGBA" if has_alpha else "RGB")
+
+
+def _as_8_bits(image: Image.Image) -> Image.Image:
+    """Return a 16-bit gray picture in 8 bits, 65,535 becoming 255; convert("L") would clip it to white."""
+    deep = np.asarray(image).astype(np.uint32)
+    gray = Image.fromarray(((deep + 128) // 257).astype(np.uint8))
+    if (transparent := image.info.get("transparency")) is not None:
+        gray.putalpha(Image.fromarray(np.where(deep == transparent, 0, 255).astype(np.uint8)))
+    return gray
+
+
+def _converted_to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Return a CMYK, gray or Lab picture in sRGB, by its profile; where it has none of its kind, as Pillow does."""
+    space = {"CMYK": b"CMYK", "L": b"GRAY", "LAB": b"Lab "}[image.mode]
+    try:
+        if profile is not None and profile[16:20] == space:
+            source = ImageCms.ImageCmsProfile(BytesIO(profile))
+        elif image.mode == "LAB":
+            source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+        else:
+            return image.convert("RGB")
+        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return image.convert("RGB")  # a broken profile must not cost the picture
+    assert converted is not None  # not in place
+    return converted
