@@ -8,10 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as T
 
-from crop_core.box import Size, Window
+from crop_core.box import Size
 from crop_core.framing import CropPlan
 from crop_core.photo import Photo
 
@@ -30,40 +28,8 @@ def render(photo: Photo, plan: CropPlan, device: torch.device) -> Tensor:
     Raises:
         ImageError: The picture is broken.
     """
-    reduction = _reduction_that_serves(photo, plan.window, plan.content_size)
-    pixels = photo.pixels(reduction, plan.window, device)
-    content = _resized(pixels, plan.content_size)
+    content = photo.resampled(plan.window, plan.content_size).to(device)
     return _padded(content, plan.output_size) if plan.output_size != plan.content_size else content
-
-
-def _reduction_that_serves(photo: Photo, window: Window, size: Size) -> int:
-    """Return the strongest reduction that leaves enough pixels and on which the window's edges lie exactly."""
-    whole = (*window.xyxy, photo.size.width, photo.size.height)
-    serving = (
-        n
-        for n in photo.reductions
-        if window.width >= n * size.width and window.height >= n * size.height and not any(v % n for v in whole)
-    )
-    return max(serving, default=1)
-
-
-def _resized(pixels: Tensor, size: Size) -> Tensor:
-    if tuple(pixels.shape[-2:]) == (size.height, size.width):
-        return pixels
-    if pixels.shape[0] == 3:
-        return _bicubic(pixels, size)
-    # Colours are weighted by alpha, or those hidden under transparent pixels bleed into the edges. In place: a
-    # large cut-out in floats has gigabytes.
-    weighted = pixels.float()
-    weighted[:3] *= weighted[3:] / 255
-    weighted = _bicubic(weighted, size).clamp(0, 255)
-    color = (weighted[:3] * 255 / weighted[3:].clamp(min=1e-3)).clamp(0, 255)
-    return torch.cat((color, weighted[3:])).round().to(torch.uint8)
-
-
-def _bicubic(pixels: Tensor, size: Size) -> Tensor:
-    resized: Tensor = T.resize(pixels, [size.height, size.width], InterpolationMode.BICUBIC, antialias=True)
-    return resized
 
 
 def _padded(pixels: Tensor, size: Size) -> Tensor:
@@ -83,4 +49,4 @@ def on_white(pixels: Tensor) -> Tensor:
     if pixels.shape[0] == 3:
         return pixels
     alpha = pixels[3:].float() / 255
-    return pixels[:3].float().sub_(WHITE).mul_(alpha).add_(WHITE).round_().to(torch.uint8)  # in place: see _resized
+    return pixels[:3].float().sub_(WHITE).mul_(alpha).add_(WHITE).round_().to(torch.uint8)

@@ -34,7 +34,7 @@ def detector(request: pytest.FixtureRequest) -> Detector:
 def found_in(detector: Detector, sample: str, device: torch.device = CPU) -> tuple[Detection, ...]:
     """Return what stands in the sample, with the thresholds that a request has by default."""
     photo = open_photo((SAMPLES / sample).read_bytes())
-    return detector.detect(photo.pixels(device=device), photo.size, 0.3, 0.5)
+    return detector.detect(photo.pixels().to(device), photo.size, 0.3, 0.5)
 
 
 @pytest.mark.parametrize("device", [CPU, CUDA], ids=str)
