@@ -10,6 +10,7 @@ import tempfile
 from cog import BasePredictor, Input, Path
 
 from crop_core import Cropper, CropRequest, ImageError
+from crop_core.allocator import keep_freed_memory
 from crop_core.photo import read_photo
 
 
@@ -18,6 +19,7 @@ class Predictor(BasePredictor):
 
     def setup(self) -> None:
         """Load the detector once and warm it up; nothing is downloaded."""
+        keep_freed_memory()
         self.cropper = Cropper(device="auto", detector="auto")
         self.cropper.warm_up()
 

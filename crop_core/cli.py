@@ -19,6 +19,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from crop_core.allocator import keep_freed_memory
 from crop_core.device import DEVICES
 from crop_core.errors import CropError, DeviceError, RequestError
 from crop_core.request import CropRequest
@@ -123,6 +124,7 @@ def _crop(sources: list[Path], out: Path, device: str, dry_run: bool, json_targe
         print("crop-core: the folders hold no pictures.", file=sys.stderr)
         return 2
     folders = _folders([picture for picture, _ in pictures], out)
+    keep_freed_memory()
     cropper = _cropper_class()(device=device, detector=request.detector)
     failures = 0
     with _lines(json_target) as lines:
