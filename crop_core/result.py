@@ -107,11 +107,15 @@ class CropResult:
         """
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
-        files = [(crop.file, crop.data) for crop in self.crops if crop.file is not None and crop.data is not None]
-        files.append((RECORD_NAME, (json.dumps(self.record(), indent=1) + "\n").encode()))
+        return [_written(target / name, data) for name, data in self.files().items()]
+
+    def files(self) -> dict[str, bytes]:
+        """Return name -> bytes of all that there is to write: the crops, detections.json and the preview."""
+        files = {crop.file: crop.data for crop in self.crops if crop.file is not None and crop.data is not None}
+        files[RECORD_NAME] = (json.dumps(self.record(), indent=1) + "\n").encode()
         if self.preview is not None:
-            files.append((PREVIEW_NAME, self.preview))
-        return [_written(target / name, data) for name, data in files]
+            files[PREVIEW_NAME] = self.preview
+        return files
 
 
 def failed_record(source: str, error: Exception) -> dict[str, Any]:
