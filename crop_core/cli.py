@@ -13,7 +13,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from importlib.util import find_spec
@@ -47,8 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = vars(parser.parse_args(arguments))
     command = options.pop("command")
+    runs: dict[str, Callable[..., int]] = {"batch": _batch, "crop": _crop, "doctor": _doctor}
     try:
-        status = {"batch": _batch, "crop": _crop, "doctor": _doctor}[command](**options)
+        status = runs[command](**options)
         sys.stdout.flush()  # here, where a reader that is gone can be told from a success
         return status
     except CropError as error:

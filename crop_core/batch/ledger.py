@@ -14,11 +14,10 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from crop_core.batch.sources import Listed
-from crop_core.errors import CropError, RequestError
+from crop_core.errors import CropError
 from crop_core.request import CropRequest
 
 # What these say of a picture and a request will not change; any other error may be gone the next time.
@@ -208,7 +207,9 @@ def safe_folder(name: str) -> str:
         if part in ("", ".", ".."):
             continue
         raw = part.encode()
-        parts.append(part if len(raw) <= MAX_NAME else raw[: MAX_NAME - 9].decode(errors="ignore") + "~" + _hash(part)[:8])
+        parts.append(
+            part if len(raw) <= MAX_NAME else raw[: MAX_NAME - 9].decode(errors="ignore") + "~" + _hash(part)[:8]
+        )
     return "/".join(parts) or "picture"
 
 

@@ -30,6 +30,7 @@ class Summary:
         failed: Pictures without crops because of an error, of this run and of earlier ones.
         crops: Crops that this run made.
         seconds: From the end of the listing to the last picture, Ray's start among them.
+        starting_seconds: How much of that passed before the first pictures were done.
         reasons: How often each kind of error came in this run; a kind is a type and a message without its numbers.
         finished: Whether nothing is left to do.
     """
@@ -41,6 +42,7 @@ class Summary:
     failed: int = 0
     crops: int = 0
     seconds: float = 0.0
+    starting_seconds: float = 0.0
     reasons: Counter[str] = field(default_factory=Counter)
     finished: bool = False
 
@@ -93,6 +95,7 @@ class Summary:
             "crops": self.crops,
             "left": self.left,
             "seconds": round(self.seconds, 3),
+            "starting_seconds": round(self.starting_seconds, 3),
             "pictures_per_second": round(self.rate, 3),
             "reasons": dict(self.reasons),
             "finished": self.finished,

@@ -167,6 +167,7 @@ class _Rows:
         self._waiting.append(rows.select(SCHEMA.names).cast(SCHEMA))
         now = time.monotonic()
         self._summary.seconds = now - self._start
+        self._summary.starting_seconds = self._summary.starting_seconds or self._summary.seconds
         self._progress.show(self._summary, rows.num_rows)
         patience = min(max(FLUSH_S[0], 0.01 * (now - self._start)), FLUSH_S[1])
         if now - self._flushed >= patience or sum(table.num_rows for table in self._waiting) >= FLUSH_ROWS:
@@ -239,14 +240,15 @@ def _pool(resources: dict[str, float], options: Options) -> tuple[int, float]:
         raise RequestError("The device cuda was asked for, but Ray finds no GPU; use auto or cpu.")
     if cores < 1:
         raise RequestError(
-            f"--cores-per-worker {options.cores} is more than the {resources.get('CPU', 0):.0f} cores there are. Ask for fewer."
+            f"--cores-per-worker {options.cores} is more than the {resources.get('CPU', 0):.0f} cores there are. "
+            "Ask for fewer."
         )
     roomy = max(1, int(resources.get("memory", math.inf) // WORKER_MEMORY)) if "memory" in resources else cores
     workers = options.workers or min(cores, roomy, gpus * WORKERS_PER_GPU or cores)
     if workers > cores:
         raise RequestError(
-            f"{workers} workers with {options.cores} cores each are more than the {resources.get('CPU', 0):.0f} cores there are. "
-            "Ask for fewer workers."
+            f"{workers} workers of {options.cores} cores each need more than the {resources.get('CPU', 0):.0f} cores "
+            "there are. Ask for fewer workers."
         )
     return workers, 1 / math.ceil(workers / gpus) if gpus else 0.0
 
@@ -277,8 +279,7 @@ def _cropped(
             max_task_retries=0,
         )
     try:
-        for table in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            yield table
+        yield from data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
     except (ray.exceptions.RayError, RuntimeError) as error:
         cause: BaseException | None = error
         while cause is not None:
@@ -303,10 +304,14 @@ def _ray(options: Options) -> Iterator[Any]:
 
     own: dict[str, Any] = {}
     if options.address is None:
-        own = {"num_cpus": len(os.sched_getaffinity(0)), "object_store_memory": STORE_MEMORY, "include_dashboard": False}
+        own = {
+            "num_cpus": len(os.sched_getaffinity(0)),
+            "object_store_memory": STORE_MEMORY,
+            "include_dashboard": False,
+        }
     try:
         ray.init(address=options.address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
-    except Exception as error:  # noqa: BLE001 (whatever it is, there is no Ray)
+    except Exception as error:  # whatever it is, there is no Ray
         where = f"no cluster answers at {options.address}" if options.address else "Ray does not start here"
         raise RunError(f"{where}: {_first_line(error)}.") from error
     context = ray.data.DataContext.get_current()
@@ -348,9 +353,10 @@ def _own_terminal() -> Iterator[tuple[TextIO, TextIO]]:
     sys.stderr.flush()
     descriptor, log = tempfile.mkstemp(prefix="crop-core-batch-", suffix=".log")
     saved = os.dup(1), os.dup(2)
-    with os.fdopen(saved[0], "w", errors="backslashreplace", closefd=False) as out, os.fdopen(
-        saved[1], "w", errors="backslashreplace", closefd=False
-    ) as err:
+    with (
+        os.fdopen(saved[0], "w", errors="backslashreplace", closefd=False) as out,
+        os.fdopen(saved[1], "w", errors="backslashreplace", closefd=False) as err,
+    ):
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
         keep = False

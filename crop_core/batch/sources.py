@@ -170,7 +170,7 @@ def _remote(source: str, out: str, endings: Sequence[str], many: bool) -> Iterat
             return
         if _is_glob(source):
             found, fixed = fs.glob(path, detail=True), _fixed_part(path)
-            files = (info for info in found.values() if info["type"] == "file")
+            files: Iterator[dict[str, Any]] = (info for info in found.values() if info["type"] == "file")
         else:
             files, fixed = _objects(fs, path), path
         base = path.rpartition("/")[2] if many and not _is_glob(source) else ""
@@ -191,7 +191,7 @@ def _remote(source: str, out: str, endings: Sequence[str], many: bool) -> Iterat
         raise
     except FileNotFoundError as error:
         raise RequestError(f"There is no {source}.") from error
-    except Exception as error:  # noqa: BLE001 (each file system raises what its library does)
+    except Exception as error:  # each file system raises what its library does
         raise RequestError(f"{source} cannot be listed: {error}.") from error
     if not count and _is_glob(source):
         raise RequestError(f"No object is named like {source}.")
@@ -264,7 +264,7 @@ def _manifest(source: str, column: str, ignored: Callable[[str], None]) -> Itera
         raise RequestError(f"There is no {source}.") from error
     except UnicodeDecodeError as error:
         raise RequestError(f"{source} is not in UTF-8. Save it anew in UTF-8.") from error
-    except Exception as error:  # noqa: BLE001 (each file system and each format raises what its library does)
+    except Exception as error:  # each file system and each format raises what its library does
         text = " ".join(str(error).split()) or type(error).__name__
         raise RequestError(f"{source} cannot be read as a manifest: {text[:200]}.") from error
 
@@ -339,7 +339,8 @@ def _json_rows(text: io.TextIOBase) -> Iterator[dict[str, Any] | str]:
 def _check_columns(source: str, column: str, names: Sequence[str]) -> None:
     if column not in names:
         raise RequestError(
-            f"{source} has no column {column}; it has {', '.join(names) or 'none'}. Name its column of paths by --column."
+            f"{source} has no column {column}; it has {', '.join(names) or 'none'}. "
+            "Name its column of paths by --column."
         )
 
 

@@ -7,6 +7,7 @@ shows an object when all of it has arrived.
 from __future__ import annotations
 
 import os
+import stat
 import time
 import uuid
 from collections.abc import Callable
@@ -87,7 +88,10 @@ def read_bytes(address: str, size: int | None = None) -> bytes:
     """
     try:
         if is_local(address):
-            check_bytes(os.stat(address).st_size)
+            status = os.stat(address)
+            if not stat.S_ISREG(status.st_mode):
+                raise SourceError("It is no file but a folder, a pipe or a device. Name a picture file.")
+            check_bytes(status.st_size)
             with open(address, "rb") as file:
                 return file.read()
         fs, path = file_system(address)
@@ -98,7 +102,7 @@ def read_bytes(address: str, size: int | None = None) -> bytes:
         raise SourceError("The file is not there.") from error
     except PermissionError as error:
         raise SourceError(f"The file may not be read: {_reason(error)}.") from error
-    except Exception as error:  # noqa: BLE001 (each file system raises what its library does)
+    except Exception as error:  # each file system raises what its library does
         raise SourceError(f"The file cannot be read: {_reason(error)}.") from error
 
 
@@ -146,7 +150,7 @@ def write_bytes(address: str, data: bytes, aside: str) -> None:
                 os.unlink(part)
     except CropError:
         raise
-    except Exception as error:  # noqa: BLE001 (each file system raises what its library does)
+    except Exception as error:  # each file system raises what its library does
         raise OutputError(f"The file cannot be written: {_reason(error)}.") from error
 
 
@@ -161,7 +165,7 @@ def remove(address: str) -> None:
         fs.rm(path, recursive=True)
     except FileNotFoundError:
         return
-    except Exception as error:  # noqa: BLE001 (each file system raises what its library does)
+    except Exception as error:  # each file system raises what its library does
         raise OutputError(f"The file cannot be removed: {_reason(error)}.") from error
 
 
@@ -176,7 +180,7 @@ def remove_files(folder: str, names: list[str]) -> None:
                 fs.rm_file(path)
         except FileNotFoundError:
             continue
-        except Exception as error:  # noqa: BLE001 (each file system raises what its library does)
+        except Exception as error:  # each file system raises what its library does
             raise OutputError(f"An old file cannot be removed: {_reason(error)}.") from error
 
 

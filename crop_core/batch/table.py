@@ -185,7 +185,7 @@ class Table:
                 os.replace(part, target)
             else:
                 self._fs.put_file(path, self._table)  # shown when all of it has arrived
-        except Exception as error:  # noqa: BLE001 (each file system raises what its library does)
+        except Exception as error:  # each file system raises what its library does
             raise OutputError(f"{TABLE} cannot be written: {error}.") from error
 
 
