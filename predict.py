@@ -9,19 +9,19 @@ import tempfile
 
 from cog import BasePredictor, Input, Path
 
-from crop_core import Cropper, CropRequest, ImageError
-from crop_core.allocator import keep_freed_memory
-from crop_core.photo import read_photo
+import crop_core
+from crop_core import CropRequest, ImageError
+from crop_core.doctor import ready_cropper
+from crop_core.process import tune_process
 
 
 class Predictor(BasePredictor):
     """Crops one picture per prediction."""
 
     def setup(self) -> None:
-        """Load the detector once and warm it up; nothing is downloaded."""
-        keep_freed_memory()
-        self.cropper = Cropper(device="auto", detector="auto")
-        self.cropper.warm_up()
+        """Examine the device, load the detector once and warm it up; nothing is downloaded."""
+        tune_process()
+        self.cropper = ready_cropper(device="auto", detector="auto")
 
     def predict(
         self,
@@ -142,7 +142,7 @@ class Predictor(BasePredictor):
         )
         # The server's file is called tmp, eight random characters, and what the caller called it (cog.types.URLPath).
         source = re.sub(r"^tmp[a-z0-9_]{8}", "", image.name)
-        result = self.cropper.crop(read_photo(image), request, source=source)
+        result = self.cropper.crop(crop_core.read_photo(image), request, source=source)
         self.record_metric("detections", result.record()["detections"])
         # The server reads the files after this returns, so they are kept until the next prediction.
         self.outputs = tempfile.TemporaryDirectory(prefix="crop-core-")

@@ -20,9 +20,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from crop_core.allocator import keep_freed_memory
 from crop_core.device import DEVICES
 from crop_core.errors import CropError, DeviceError, RequestError
+from crop_core.process import tune_process
 from crop_core.request import CropRequest
 from crop_core.result import RECORD_NAME, CropResult, failed_record
 
@@ -126,14 +126,14 @@ def _add_input(parser: argparse.ArgumentParser, entry: Any) -> None:
 
 
 def _doctor(device: str) -> int:
-    from crop_core.doctor import examine
+    from crop_core.doctor import examine, runnable
 
     findings = examine(device)
     for finding in findings:
         print(f"{'ok   ' if finding.ok else 'WRONG'} {finding.what}: {finding.found}")
         if not finding.ok:
             print(f"      {finding.remedy}")
-    return 0 if all(finding.ok for finding in findings) else 1
+    return 0 if runnable(findings) else 1
 
 
 def _batch(
@@ -185,7 +185,7 @@ def _crop(sources: list[Path], out: Path, device: str, dry_run: bool, json_targe
         print("crop-core: the folders hold no pictures.", file=sys.stderr)
         return 2
     folders = _folders([picture for picture, _ in pictures], out)
-    keep_freed_memory()
+    tune_process()
     cropper = _cropper_class()(device=device, detector=request.detector)
     failures = 0
     with _lines(json_target) as lines:

@@ -1,20 +1,39 @@
-"""What the doctor says of a healthy machine, and of faults that can be made on one."""
+"""What the doctor says of a healthy machine, and of real faults: each is made, not pretended.
+
+One cannot be made here: wheels for the CPU alone are not to be had where CUDA wheels of the same
+version are the index's own, so what is said of such a pair is tested on the values that it states.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from importlib.metadata import distribution
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 import torch
+import torchvision
+from conftest import ROOT
 
-from crop_core import doctor, weights
+from crop_core import DeviceError, WeightsError, doctor, weights
+from crop_core.box import Box
 from crop_core.cli import main
-from crop_core.doctor import Finding, examine
+from crop_core.detection import Detection
+from crop_core.detectors import ACCURATE
+from crop_core.detectors import torchvision as models
+from crop_core.doctor import Finding, cuda_trouble, examine, judged_builds, judged_kernels, ready_cropper, runnable
 
 # A device that is not there: no machine has both.
 ABSENT = "mps" if torch.cuda.is_available() or not torch.backends.mps.is_available() else "cuda"
+OTHER_TORCHVISION = "0.24.1"  # built for torch 2.9.1
+OTHER_TORCH = "2.9.1"
+NO_OPERATOR = "operator torchvision::nms does not exist"
 
 
 def finding(findings: list[Finding], what: str) -> Finding:
@@ -22,85 +41,358 @@ def finding(findings: list[Finding], what: str) -> Finding:
     return found
 
 
+def in_process(*arguments: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run Python in the checkout, the folder before all other packages."""
+    python_path = os.pathsep.join(map(str, filter(None, (path, ROOT))))
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": python_path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def wrong_lines(output: str) -> dict[str, tuple[str, str]]:
+    """Return, for what is wrong, what was found and the remedy in the line below."""
+    lines = re.findall(r"^WRONG ([^:]+(?:::\w+)?): (.+)\n {6}(.+)$", output, re.MULTILINE)
+    return {what: (found, remedy) for what, found, remedy in lines}
+
+
+@pytest.fixture(scope="session")
+def other_torchvision(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a torchvision of another release, as the package index ships it."""
+    folder = tmp_path_factory.mktemp("other") / "site"
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
+    run = subprocess.run([*command, f"torchvision=={OTHER_TORCHVISION}"], capture_output=True, text=True, check=False)
+    if run.returncode:
+        pytest.skip(
+            f"the package index gives no torchvision {OTHER_TORCHVISION}: {run.stderr.strip().splitlines()[-1]}"
+        )
+    return folder
+
+
 @pytest.fixture
-def damaged_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Have the loader read a copy of the weights of which one file is cut off; return its name."""
+def torchvision_without_operators(tmp_path: Path) -> Path:
+    """Return a folder with this torchvision, less its operator library."""
+    package = Path(torchvision.__file__).parent
+    shutil.copytree(package, tmp_path / "torchvision", ignore=shutil.ignore_patterns("_C*", "__pycache__"))
+    return tmp_path
+
+
+@pytest.fixture
+def own_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have the loader read a copy of the weights; return its folder."""
     for name in weights.SHA256:
         shutil.copy(str(files(weights) / name), tmp_path / name)
     monkeypatch.setattr(weights, "files", lambda package: tmp_path)
-    name = "yunet_2023mar.safetensors"
-    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-1])
-    return name
+    return tmp_path
+
+
+# ---- a healthy machine
 
 
 @pytest.mark.parametrize("arguments", [[], ["--device", "auto"], ["--device", "cpu"]], ids=str)
 def test_doctor_finds_this_machine_well(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", *arguments]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 6  # versions, CUDA, device, nms, two weights files
     assert all(line.startswith("ok    ") for line in lines)
-    for said in (torch.__version__, "torchvision.ops.nms", *weights.SHA256):
-        assert sum(said in line for line in lines) == 1
+    for said in (
+        f"torch {torch.__version__}",
+        "matched pair",
+        "CUDA builds",
+        "torchvision.ops.nms",
+        "torchvision.ops.roi_align",
+        "JPEG decoder",
+        "PyInit__C",
+        ACCURATE,
+        "one detection",
+        *weights.SHA256,
+    ):
+        assert sum(said in line for line in lines) == 1, said
 
 
 @pytest.mark.gpu
 def test_doctor_finds_the_gpu_well(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--device", "cuda"]) == 0
-    assert torch.cuda.get_device_name() in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert torch.cuda.get_device_name() in output
+    assert "compute capability {}.{}".format(*torch.cuda.get_device_capability()) in output
+    assert "as on the CPU" in output
+    assert "WRONG" not in output
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the error is Linux's")
+def test_import_error_of_the_operator_library_is_real_and_said_to_be_no_fault() -> None:
+    with pytest.raises(ImportError, match="PyInit__C"):
+        from torchvision import _C  # noqa: F401
+    found = finding(examine("cpu"), "from torchvision import _C")
+    assert found.ok
+    assert "on every healthy Linux install" in found.found
+
+
+def test_cropper_that_setup_gets_is_examined_loaded_and_warm() -> None:
+    cropper = ready_cropper("cpu", "fast")
+    assert cropper.device.type == "cpu"
+
+
+def test_pair_that_doctor_names_is_the_pinned_one() -> None:
+    pins = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line.startswith("torch")]
+    assert tuple(pins) == doctor.PAIR
+
+
+# ---- a pair that does not match, or is not there
+
+
+def test_torchvision_of_another_release_really_lacks_its_operator(other_torchvision: Path) -> None:
+    run = in_process("-c", "import torchvision", path=other_torchvision)
+    assert f"RuntimeError: {NO_OPERATOR}" in run.stderr
+
+
+def test_torchvision_of_another_release_is_named_with_what_mends_it(other_torchvision: Path) -> None:
+    run = in_process("-m", "crop_core.cli", "doctor", path=other_torchvision)
+    assert (run.returncode, run.stderr) == (1, "")
+    wrong = wrong_lines(run.stdout)
+    assert set(wrong) == {"matched pair", "PyTorch loads"}
+    pair, remedy = wrong["matched pair"]
+    assert f"torchvision {OTHER_TORCHVISION} is built for torch {OTHER_TORCH}" in pair
+    assert str(other_torchvision) in remedy, "the copy that is in the way must go; to install another mends nothing"
+    found, remedy = wrong["PyTorch loads"]
+    assert NO_OPERATOR in found
+    assert "_C.so" in found or "lib" in found, "why the operators did not load, which torchvision keeps to itself"
+    assert pair in remedy
+    for name in weights.SHA256:
+        assert f"ok    weights {name}" in run.stdout
+
+
+def test_torchvision_of_another_release_ends_setup_in_one_sentence(other_torchvision: Path) -> None:
+    run = in_process("-c", "from predict import Predictor; Predictor().setup()", path=other_torchvision)
+    assert run.returncode == 1
+    last = run.stderr.strip().splitlines()[-1]
+    assert last.startswith("crop_core.errors.DeviceError: The model cannot run here. PyTorch loads: ")
+    assert NO_OPERATOR in last
+    assert f"torchvision {OTHER_TORCHVISION} is built for torch {OTHER_TORCH}" in last
+
+
+def test_torchvision_of_another_release_ends_the_crop_command_in_one_sentence(other_torchvision: Path) -> None:
+    run = in_process("-m", "crop_core.cli", "crop", "samples/cat.jpg", "--dry-run", path=other_torchvision)
+    assert run.returncode == 2
+    (line,) = run.stderr.splitlines()
+    assert NO_OPERATOR in line
+    assert "Run crop-core doctor" in line
+
+
+def test_operator_library_that_is_missing_is_named(torchvision_without_operators: Path) -> None:
+    run = in_process("-m", "crop_core.cli", "doctor", path=torchvision_without_operators)
+    assert run.returncode == 1
+    found, remedy = wrong_lines(run.stdout)["PyTorch loads"]
+    assert NO_OPERATOR in found
+    assert "_C.so is not there" in found
+    assert "pip install --force-reinstall torch==" in remedy
+
+
+def test_doctor_starts_where_pytorch_is_absent() -> None:
+    run = in_process("-S", "-m", "crop_core.cli", "doctor")  # without the folder that packages are installed in
+    assert (run.returncode, run.stderr) == (1, "")
+    found, remedy = wrong_lines(run.stdout)["versions"]
+    assert "torch absent, torchvision absent" in found
+    assert "pip install" in remedy
+
+
+@pytest.mark.parametrize(
+    ("own", "vision", "ok", "said"),
+    [
+        ("12.8", 12080, True, "both for CUDA 12.8"),
+        ("13.0", 13000, True, "both for CUDA 13.0"),
+        (None, -1, True, "both without CUDA"),
+        ("12.8", 12060, False, "torch is built for CUDA 12.8, torchvision for CUDA 12.6"),
+        ("11.8", 12080, False, "torch is built for CUDA 11.8, torchvision for CUDA 12.8"),
+        (None, 13000, False, "torch is built for the CPU alone, torchvision for CUDA 13.0"),
+        ("12.8", -1, False, "torch is built for CUDA 12.8, torchvision for the CPU alone"),
+    ],
+)
+def test_builds_for_two_cudas_are_wrong(own: str | None, vision: int, ok: bool, said: str) -> None:
+    found = judged_builds(own, vision)
+    assert (found.ok, found.found) == (ok, said)
+    assert ok or "one index" in found.remedy
+
+
+def test_this_pair_states_the_builds_that_are_judged() -> None:
+    found = judged_builds(torch.version.cuda, torch.ops.torchvision._cuda_version())
+    assert found.ok
+    assert distribution("torchvision").version.partition("+")[0] == torchvision.__version__.partition("+")[0]
+
+
+# ---- the device
 
 
 def test_device_that_is_not_there_is_wrong_with_a_remedy(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--device", ABSENT]) == 1
-    *well, wrong, remedy = capsys.readouterr().out.splitlines()
-    assert all(line.startswith("ok    ") for line in well)
-    assert wrong.startswith(f"WRONG device: The device {ABSENT} was asked for")
-    assert remedy.startswith("      Ask for another device")
+    wrong = wrong_lines(capsys.readouterr().out)
+    assert set(wrong) == {"device"}
+    found, remedy = wrong["device"]
+    assert found.startswith(f"The device {ABSENT} was asked for")
+    assert remedy
 
 
-def test_damaged_weights_are_wrong_and_the_rest_is_well(
-    damaged_weights: str, capsys: pytest.CaptureFixture[str]
+def test_device_that_is_not_there_ends_setup_in_one_sentence() -> None:
+    with pytest.raises(DeviceError, match=f"The model cannot run here. device: The device {ABSENT} was asked for"):
+        ready_cropper(ABSENT)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_gpu_that_is_not_there_is_explained() -> None:
+    assert "driver" in finding(examine("cuda"), "device").remedy
+
+
+@pytest.mark.gpu
+def test_gpu_that_is_hidden_is_explained() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "crop_core.cli", "doctor", "--device", "cuda"],
+        cwd=ROOT,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 1
+    assert "unset CUDA_VISIBLE_DEVICES" in wrong_lines(run.stdout)["device"][1]
+
+
+@pytest.mark.parametrize(
+    ("build", "driver", "visible", "cause"),
+    [
+        (None, 12080, None, "built for the CPU alone"),
+        (None, None, None, "built for the CPU alone"),
+        ("12.8", None, None, "no NVIDIA driver"),
+        ("13.0", 12080, None, "takes CUDA 12.8 at most"),
+        ("12.8", 11080, "", "takes CUDA 11.8 at most"),
+        ("12.8", 12020, "", "CUDA_VISIBLE_DEVICES"),
+        ("12.8", 12020, None, "no GPU answers"),
+        ("12.8", 13000, None, "no GPU answers"),
+    ],
+)
+def test_missing_gpu_has_its_cause(build: str | None, driver: int | None, visible: str | None, cause: str) -> None:
+    why, remedy = cuda_trouble(build, driver, visible)
+    assert cause in why
+    assert remedy
+
+
+@pytest.mark.parametrize(
+    ("capability", "built", "ok"),
+    [
+        ((7, 5), ["sm_70", "sm_75", "sm_80"], True),
+        ((8, 6), ["sm_80"], True),
+        ((8, 0), ["sm_86"], False),
+        ((8, 9), ["sm_80", "sm_90"], True),
+        ((9, 0), ["sm_80", "sm_86"], False),
+        ((9, 0), ["sm_90a"], True),
+        ((9, 1), ["sm_90a"], False),
+        ((12, 0), ["sm_100", "sm_120"], True),
+        ((12, 0), ["sm_100"], False),
+        ((12, 0), ["sm_90", "compute_90"], True),
+        ((6, 1), ["sm_70", "compute_90"], False),
+        ((8, 0), [], False),
+    ],
+    ids=str,
+)
+def test_wheel_without_kernels_for_the_device_is_wrong(capability: tuple[int, int], built: list[str], ok: bool) -> None:
+    found = judged_kernels(capability, built)
+    assert found.ok == ok
+    assert bool(found.remedy) != ok
+
+
+def test_operator_that_is_not_built_for_the_device_is_wrong() -> None:
+    # The meta device stands for a GPU: it is on every machine, and torchvision refuses to run its operators on it.
+    found = doctor._tried("nms", lambda: doctor._check_nms(torch.device("meta")), doctor.MEND_PAIR)
+    assert not found.ok
+    assert found.remedy == doctor.MEND_PAIR
+
+
+@pytest.mark.parametrize("operator", ["nms", "roi_align"])
+def test_operator_with_a_wrong_answer_is_wrong(operator: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {"nms": torch.tensor([0, 1, 2]), "roi_align": torch.zeros(1, 1, 2, 2)}
+    monkeypatch.setattr(torchvision.ops, operator, lambda *_, **__: answers[operator])
+    findings = examine("cpu")
+    wrong = finding(findings, f"torchvision.ops.{operator}")
+    assert not wrong.ok
+    assert "is right" in wrong.found
+    assert not runnable(findings)
+
+
+PERSON = Detection("person", 0.7, Box(10, 10, 50, 90))
+
+
+@pytest.mark.parametrize(
+    ("other", "agree"),
+    [
+        ((PERSON,), True),
+        ((replace(PERSON, score=0.71, box=Box(11, 10, 50, 91.5)),), True),
+        ((), False),
+        ((PERSON, PERSON), False),
+        ((replace(PERSON, label="dog"),), False),
+        ((replace(PERSON, score=0.73),), False),
+        ((replace(PERSON, box=Box(10, 10, 50, 93)),), False),
+    ],
+    ids=["same", "near", "nothing", "more", "another label", "another score", "another box"],
+)
+def test_device_that_sees_something_else_than_the_cpu_is_told_apart(other: tuple[Detection, ...], agree: bool) -> None:
+    assert doctor._agree((PERSON,), other) == agree
+
+
+# ---- weights
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def swapped(path: Path) -> None:
+    (other,) = [one for one in path.parent.glob("*.safetensors") if one != path]
+    path.write_bytes(other.read_bytes())
+
+
+@pytest.mark.parametrize("name", weights.SHA256)
+@pytest.mark.parametrize("damage", [truncated, swapped, Path.unlink], ids=["truncated", "swapped", "missing"])
+def test_damaged_weights_are_wrong(
+    own_weights: Path, name: str, damage: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert callable(damage)
+    damage(own_weights / name)
     assert main(["doctor", "--device", "cpu"]) == 1
-    wrong = finding([one for one in examine("cpu") if not one.ok], "weights")
-    assert wrong.what == f"weights {damaged_weights}"
-    lines = capsys.readouterr().out.splitlines()
-    assert [line for line in lines if line.startswith("WRONG")] == [f"WRONG {wrong.what}: {wrong.found}"]
-    assert "SHA-256" in wrong.found
-    assert f"      {wrong.remedy}" in lines
+    wrong = wrong_lines(capsys.readouterr().out)
+    assert set(wrong) == {f"weights {name}"}
+    found, remedy = wrong[f"weights {name}"]
+    assert name in found
+    assert "pip install" in remedy
+    with pytest.raises(DeviceError, match=f"The model cannot run here. weights {name}"):
+        ready_cropper("cpu")
 
 
-def test_builds_for_two_cudas_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.version, "cuda", "11.8")
-    wrong = finding(examine("cpu"), "CUDA")
-    assert not wrong.ok
-    assert "11.8" in wrong.found
-    assert "one index" in wrong.remedy
+@pytest.fixture
+def accurate_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return where the accurate detector's weights belong; there is nothing there."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    path = models.weights_path(ACCURATE)
+    path.parent.mkdir(parents=True)
+    return path
 
 
-def test_operator_that_keeps_the_wrong_boxes_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "nms", lambda boxes, scores, iou_threshold: torch.arange(len(boxes)))
-    wrong = finding(examine("cpu"), "torchvision.ops.nms")
-    assert not wrong.ok
-    assert "[0, 1, 2]" in wrong.found
-    assert "[0, 2]" in wrong.found
-    assert wrong.remedy == doctor.REINSTALL
+def test_accurate_weights_that_are_absent_are_no_fault(accurate_file: Path) -> None:
+    assert not accurate_file.exists()
+    found = finding(examine("cpu"), f"weights of {ACCURATE}")
+    assert found.ok
+    assert "absent" in found.found
 
 
-def test_operator_that_is_not_built_for_the_device_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The meta device stands for a GPU: it is on every machine, and torchvision refuses to run the operator on it.
-    monkeypatch.setattr(doctor, "resolve_device", lambda name: torch.device("meta"))
-    wrong = finding(examine("cpu"), "torchvision.ops.nms")
-    assert not wrong.ok
-    assert wrong.remedy == doctor.REINSTALL
-
-
-def test_gpu_that_does_not_answer_is_wrong_and_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(device: torch.device) -> str:
-        raise RuntimeError("CUDA unknown error")
-
-    monkeypatch.setattr(doctor, "resolve_device", lambda name: torch.device("cuda"))
-    monkeypatch.setattr(torch.cuda, "get_device_name", fails)
-    wrong = finding(examine("cuda"), "device")
-    assert not wrong.ok
-    assert "CUDA unknown error" in wrong.found
-    assert wrong.remedy
+def test_accurate_weights_that_are_damaged_are_wrong_and_stop_nobody_on_a_cpu(accurate_file: Path) -> None:
+    accurate_file.write_bytes(b"half a file")
+    findings = examine("cpu")
+    found = finding(findings, f"weights of {ACCURATE}")
+    assert not found.ok
+    assert "SHA-256" in found.found
+    assert str(accurate_file) in found.remedy
+    assert runnable(findings)
+    with pytest.raises(WeightsError):
+        ready_cropper("cpu", "accurate")

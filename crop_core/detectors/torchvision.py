@@ -53,12 +53,11 @@ def weights_path(name: str) -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
 
 
-def load(name: str) -> nn.Module:
-    """Return the model with its official weights, in evaluation mode.
+def checked_file(name: str) -> bytes:
+    """Return the bytes of the model's official file, checked against the digits in its name.
 
     Raises:
-        WeightsError: The file is absent, its SHA-256 is not the one in its name, or it holds
-            something else than this model's weights.
+        WeightsError: The file is absent, or its SHA-256 is not the one in its name.
     """
     path = weights_path(name)
     try:
@@ -70,13 +69,24 @@ def load(name: str) -> nn.Module:
             "detector fast or balanced, whose weights are shipped."
         ) from error
     check_sha256(path.name, data, path.stem.rsplit("-", 1)[-1])
+    return data
+
+
+def load(name: str) -> nn.Module:
+    """Return the model with its official weights, in evaluation mode.
+
+    Raises:
+        WeightsError: The file is absent, its SHA-256 is not the one in its name, or it holds
+            something else than this model's weights.
+    """
+    data = checked_file(name)
     try:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         model: nn.Module = get_model(name, weights=None, weights_backbone=None)
         model.load_state_dict(state)
     except _LOAD_ERRORS as error:
         raise WeightsError(
-            f"The file {path.name} does not hold the weights of {name} as torchvision publishes them. "
+            f"The file {weights_path(name).name} does not hold the weights of {name} as torchvision publishes them. "
             "Download it again."
         ) from error
     own = getattr(model, "roi_heads", model)
