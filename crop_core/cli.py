@@ -47,9 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = vars(parser.parse_args(arguments))
     command = options.pop("command")
-    runs: dict[str, Callable[..., int]] = {"batch": _batch, "crop": _crop, "doctor": _doctor}
     try:
-        status = runs[command](**options)
+        commands: dict[str, Callable[..., int]] = {"crop": _crop, "batch": _batch, "bench": _bench, "doctor": _doctor}
+        status = commands[command](**options)
         sys.stdout.flush()  # here, where a reader that is gone can be told from a success
         return status
     except CropError as error:
@@ -103,6 +103,16 @@ def _parser() -> argparse.ArgumentParser:
     batch.add_argument("--retry-failed", action="store_true", help="try every picture again that failed")
     batch.add_argument("--log-json", action="store_true", help="progress on standard error as lines of JSON")
 
+    bench = commands.add_parser("bench", help="measure where time and memory go, beside other croppers")
+    bench.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run (auto)")
+    bench.add_argument("--megapixels", default="1,3,12,48,100", metavar="LIST", help="sizes of the photos")
+    bench.add_argument("--runs", type=int, default=20, metavar="N", help="crops per size (20)")
+    bench.add_argument("--picture", type=Path, metavar="FILE", help="what the photos show (a sample)")
+    bench.add_argument(
+        "--only", default="", metavar="LIST", help="some of stages,peers,throughput,memory,cold,http; all when empty"
+    )
+    bench.add_argument("--json", dest="json_target", type=Path, metavar="FILE", help="also write the figures there")
+
     doctor = commands.add_parser("doctor", help="say whether the model can run here, and why not")
     doctor.add_argument("--device", choices=DEVICES, default="auto", help="the device to examine (auto)")
     return parser
@@ -123,6 +133,34 @@ def _add_input(parser: argparse.ArgumentParser, entry: Any) -> None:
     choices = entry.metadata.get("choices")
     metavar = None if choices else name.upper()  # without one, the help names the choices
     parser.add_argument(flag, type=kind, default=default, choices=choices, help=text, metavar=metavar)
+
+
+def _bench(device: str, megapixels: str, runs: int, picture: Path | None, only: str, json_target: Path | None) -> int:
+    try:
+        sizes = [float(size) for size in megapixels.split(",")]
+    except ValueError:
+        sizes = []
+    if not sizes or not all(0.1 <= size <= 200 for size in sizes):
+        raise RequestError(f"--megapixels is a list of numbers from 0.1 to 200, such as 1,12; got {megapixels!r}.")
+    if runs < 1:
+        raise RequestError(f"--runs is at least 1; got {runs}.")
+    tune_process()
+    _cropper_class()  # says what to do where PyTorch does not load
+    from crop_core.bench.pictures import SAMPLE
+    from crop_core.bench.run import PARTS, run
+
+    parts = [part for part in only.split(",") if part] or list(PARTS)
+    if unknown := [part for part in parts if part not in PARTS]:
+        raise RequestError(f"--only takes some of {', '.join(PARTS)}; got {', '.join(unknown)}.")
+    report = run(sizes, runs, device, picture or SAMPLE, parts)
+    if json_target is not None:
+        try:
+            json_target.write_text(json.dumps(report, indent=1) + "\n")
+        except OSError as error:
+            raise RequestError(
+                f"--json {json_target} cannot be written: {error.strerror}. Name another file."
+            ) from error
+    return 0
 
 
 def _doctor(device: str) -> int:

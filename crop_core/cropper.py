@@ -58,11 +58,11 @@ class Cropper:
         self._default = detectors.resolve(detector, self.device)
         self._loaded: dict[str, Detector] = {}
         self._lock = Lock()
-        self._detector(self._default)
+        self.detector("auto")
 
     def warm_up(self) -> None:
         """Run the default detector once on each usual shape, so that the first picture is as fast as the next."""
-        detector = self._detector(self._default)
+        detector = self.detector("auto")
         for size in WARM_UP_SIZES:
             pixels = torch.zeros((3, size.height, size.width), dtype=torch.uint8, device=self.device)
             detector.detect(pixels, size, 0.5, 0.5)
@@ -83,7 +83,7 @@ class Cropper:
             WeightsError: The request's detector has no weights here.
         """
         request = request or CropRequest()
-        detector = self._detector(self._default if request.detector == "auto" else request.detector)
+        detector = self.detector(request.detector)
         timings = dict.fromkeys(("decode", "detect", "frame", "render", "encode"), 0.0)
 
         with _timed(timings, "decode"):
@@ -125,7 +125,14 @@ class Cropper:
             preview,
         )
 
-    def _detector(self, name: str) -> Detector:
+    def detector(self, name: str) -> Detector:
+        """Return the detector that a request's name means, loaded if it is not yet.
+
+        Raises:
+            RequestError: No detector has that name.
+            WeightsError: Its weights are absent or not the ones expected.
+        """
+        name = self._default if name == "auto" else name
         with self._lock:  # two threads must not load one detector twice
             if name not in self._loaded:
                 self._loaded[name] = load_detector(name, self.device)

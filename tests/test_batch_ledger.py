@@ -117,7 +117,7 @@ def test_no_folder_meets_another_or_our_own_also_where_the_disk_knows_no_case(le
 def test_a_row_whose_inputs_make_no_sense_is_known_to_fail(ledgers: Any) -> None:
     ledger = ledgers()
     ledger.add(Listed("a", "/in/a.jpg", "a.jpg", inputs={"width": "wide"}))
-    ((_, work),) = ledger.hopeless()
+    ((_, work),) = ledger.hopeless(10)
     assert work["error"] == "width is a whole number from 1 to 8192, got 'wide'."
 
 

@@ -111,9 +111,13 @@ def written(path: Path, rows: list[dict[str, object]]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["list.csv", "list.jsonl", "list.ndjson", "list.parquet", "list.csv.gz", "list.jsonl.gz"])
+@pytest.mark.parametrize(
+    "name", ["list.csv", "list.jsonl", "list.ndjson", "list.parquet", "list.csv.gz", "list.jsonl.gz"]
+)
 def test_a_manifest_gives_each_row_its_own_inputs(name: str, tmp_path: Path) -> None:
-    rows: list[dict[str, object]] = [{"image": "in/a.jpg", "width": 300, "zoom": 0.5, "aspect_ratio": "1:1", "preview": True}]
+    rows: list[dict[str, object]] = [
+        {"image": "in/a.jpg", "width": 300, "zoom": 0.5, "aspect_ratio": "1:1", "preview": True}
+    ]
     (entry,) = listed(written(tmp_path / name, rows))
     assert entry.inputs == {"width": 300, "zoom": 0.5, "aspect_ratio": "1:1", "preview": True}
 
@@ -184,7 +188,9 @@ def test_a_manifest_that_is_none_is_refused_in_one_sentence(name: str, tmp_path:
 
 
 def test_columns_that_nobody_reads_are_named_once(tmp_path: Path) -> None:
-    path = written(tmp_path / "list.csv", [{"image": "a.jpg", "aspect_ration": "1:1"}, {"image": "b", "aspect_ration": "1:1"}])
+    path = written(
+        tmp_path / "list.csv", [{"image": "a.jpg", "aspect_ration": "1:1"}, {"image": "b", "aspect_ration": "1:1"}]
+    )
     told: list[str] = []
     list(list_sources([str(path)], "/nowhere/out", PICTURE_ENDINGS, "image", told.append))
     assert told == ["aspect_ration"]

@@ -176,10 +176,10 @@ class Ledger:
         query = "SELECT id, work FROM plan WHERE state = 0 AND id BETWEEN ? AND ? ORDER BY id LIMIT ?"
         return [(number, json.loads(work)) for number, work in self._db.execute(query, (first, last, limit))]
 
-    def hopeless(self) -> list[tuple[int, dict[str, Any]]]:
-        """Return what is to do of which it is known that it cannot be done."""
-        query = "SELECT id, work FROM plan WHERE state = 0 AND json_extract(work, '$.error') IS NOT NULL"
-        return [(number, json.loads(work)) for number, work in self._db.execute(query)]
+    def hopeless(self, limit: int) -> list[tuple[int, dict[str, Any]]]:
+        """Return the first of what is to do and known to fail, at most `limit`."""
+        query = "SELECT id, work FROM plan WHERE state = 0 AND json_extract(work, '$.error') IS NOT NULL LIMIT ?"
+        return [(number, json.loads(work)) for number, work in self._db.execute(query, (limit,))]
 
     def did(self, number: int) -> bool:
         """Take note that a picture has its row now; return whether it had none before."""

@@ -25,7 +25,7 @@ from crop_core.batch.ledger import Ledger
 from crop_core.batch.progress import Progress, Summary
 from crop_core.batch.sources import list_sources
 from crop_core.batch.storage import absolute, join
-from crop_core.batch.table import NUMBER, SCHEMA, TABLE, Table, row_of, table_of
+from crop_core.batch.table import NUMBER, SCHEMA, SENT_SCHEMA, TABLE, Table, row_of, table_of
 from crop_core.batch.worker import WORK, Settings, Worker
 from crop_core.errors import CropError, RequestError
 from crop_core.request import CropRequest
@@ -151,6 +151,7 @@ class _Rows:
     def __init__(self, table: Table, ledger: Ledger, summary: Summary, progress: Progress) -> None:
         self._table, self._ledger, self._summary, self._progress = table, ledger, summary, progress
         self._waiting: list[Any] = []
+        self._number = 0  # of rows that wait
         self._start = self._flushed = time.monotonic()
 
     def add(self, rows: Any) -> None:
@@ -164,21 +165,23 @@ class _Rows:
             self._summary.count(len(cut), error)
             if error:
                 self._progress.event("failed", source=source, error=error)
-        self._waiting.append(rows.select(SCHEMA.names).cast(SCHEMA))
+        self._waiting.append(rows.select(SCHEMA.names))
+        self._number += rows.num_rows
         now = time.monotonic()
         self._summary.seconds = now - self._start
         self._summary.starting_seconds = self._summary.starting_seconds or self._summary.seconds
         self._progress.show(self._summary, rows.num_rows)
         patience = min(max(FLUSH_S[0], 0.01 * (now - self._start)), FLUSH_S[1])
-        if now - self._flushed >= patience or sum(table.num_rows for table in self._waiting) >= FLUSH_ROWS:
+        if now - self._flushed >= patience or self._number >= FLUSH_ROWS:
             self.flush()
 
     def flush(self) -> None:
         """Make the rows last."""
         import pyarrow as pa
 
-        waiting, self._waiting = self._waiting, []
-        if any(table.num_rows for table in waiting):
+        waiting, number = self._waiting, self._number
+        self._waiting, self._number = [], 0
+        if number:
             self._table.append(pa.concat_tables(waiting), self._ledger)
         self._flushed = time.monotonic()
 
@@ -211,20 +214,19 @@ def _work(
 
 def _refuse_hopeless(ledger: Ledger, rows: _Rows) -> None:
     """Make rows of the pictures whose request makes no sense, without a worker."""
-    for number, work in ledger.hopeless():
-        rows.add(_failed(number, work, RequestError(work["error"])))
+    while works := ledger.hopeless(FLUSH_ROWS):
+        rows.add(_failed([(number, work, RequestError(work["error"])) for number, work in works]))
 
 
 def _give_up(pictures: list[tuple[int, dict[str, Any]]], rows: _Rows) -> None:
-    for number, work in pictures:
-        died = f"The worker's process died while it had this picture, {len(PASSES)} times. Try the picture by itself."
-        rows.add(_failed(number, work, WorkerError(died)))
+    died = f"The worker's process died while it had this picture, {len(PASSES)} times. Try the picture by itself."
+    if pictures:
+        rows.add(_failed([(number, work, WorkerError(died)) for number, work in pictures]))
 
 
-def _failed(number: int, work: dict[str, Any], error: CropError) -> Any:
-    from crop_core.batch.table import SENT_SCHEMA
-
-    return table_of([{NUMBER: number, **row_of(work, failed_record(work["source"], error))}], SENT_SCHEMA)
+def _failed(works: list[tuple[int, dict[str, Any], CropError]]) -> Any:
+    rows = [{NUMBER: n, **row_of(work, failed_record(work["source"], error))} for n, work, error in works]
+    return table_of(rows, SENT_SCHEMA)
 
 
 def _pool(resources: dict[str, float], options: Options) -> tuple[int, float]:

@@ -278,12 +278,10 @@ def _named(path: str, base: str, inputs: dict[str, Any], version: Any) -> Listed
     more: dict[str, Any] = {"inputs": inputs}
     if is_local(path) and is_local(base):
         found = _local_file(os.path.join(base, path.removeprefix("file://")), path, source=_shown(path), **more)
-    elif is_local(path):
-        found = Listed(path, join(base, path), path, **more)
-    elif protocol_of(path) in WEB:
-        found = Listed(path, path, _web_folder(path), **more)
     else:
-        found = Listed(path, path, path.partition("://")[2], **more)
+        address = join(base, path) if is_local(path) else path
+        folder = _web_folder(path) if protocol_of(path) in WEB else path.rpartition("://")[2]
+        found = Listed(_shown(path), address, _shown(folder), **more)
     if version is None or version == "":
         return found
     return Listed(found.source, found.address, found.folder, found.size, f"{found.mark} {version}", **more)

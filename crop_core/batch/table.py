@@ -133,7 +133,7 @@ class Table:
             OutputError: It cannot be written.
         """
         files = self._files()
-        if files != [self._table] or ledger.has_strays():
+        if any(file != self._table for file in files) or ledger.has_strays():
             with tempfile.TemporaryDirectory(prefix="crop-core-") as scratch:
                 path = os.path.join(scratch, TABLE)
                 self._merge(files, ledger, path)
@@ -157,7 +157,10 @@ class Table:
     def _batches(self, file: str, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         try:
             with self._fs.open(file, "rb") as source:
-                yield from pq.ParquetFile(source).iter_batches(batch_size=ROWS_AT_ONCE, columns=columns)
+                table = pq.ParquetFile(source)
+                if not table.schema_arrow.equals(SCHEMA):
+                    raise KeyError("its columns are others")
+                yield from table.iter_batches(batch_size=ROWS_AT_ONCE, columns=columns)
         except (pa.ArrowException, OSError, KeyError) as error:
             raise RequestError(
                 f"{file} is no table of crop-core batch ({' '.join(str(error).split())[:200]}). "

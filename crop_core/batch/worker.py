@@ -18,6 +18,7 @@ import pyarrow as pa
 from crop_core.batch.storage import join, read_bytes, remove_files, write_bytes
 from crop_core.batch.table import NUMBER, SENT_SCHEMA, row_of, table_of
 from crop_core.errors import CropError
+from crop_core.process import tune_process
 from crop_core.request import CropRequest
 from crop_core.result import RECORD_NAME, CropResult, failed_record
 
@@ -50,12 +51,11 @@ class Worker:
     """Crops blocks of pictures; Ray Data makes one per process and calls it."""
 
     def __init__(self, settings: Settings) -> None:
+        tune_process()  # before PyTorch is loaded
         import torch
 
-        from crop_core.allocator import keep_freed_memory
         from crop_core.cropper import Cropper
 
-        keep_freed_memory()
         torch.set_num_threads(settings.threads)
         self._settings = settings
         self._cropper = Cropper(settings.device, settings.detector)

@@ -32,13 +32,14 @@ class Detector:
     Attributes:
         name: The object network's, as detections.json gives it.
         longest_side: How many pixels of the picture's longer side the networks can use.
+        passes: The networks, each from pixels and the source's size to candidates: objects, then faces.
     """
 
-    def __init__(self, name: str, longest_side: int, passes: tuple[Propose, ...]) -> None:
+    def __init__(self, name: str, longest_side: int, passes: tuple[Propose, Propose]) -> None:
         """Compose a detector; call `load_detector`, which knows the networks."""
         self.name = name
         self.longest_side = longest_side
-        self._passes = passes
+        self.passes = passes
 
     @torch.inference_mode()
     def detect(self, pixels: Tensor, size: Size, score_threshold: float, iou_threshold: float) -> tuple[Detection, ...]:
@@ -51,7 +52,7 @@ class Detector:
             iou_threshold: 0 to 1, for NMS.
         """
         return settled(
-            Candidates.joined(propose(pixels, size) for propose in self._passes), score_threshold, iou_threshold
+            Candidates.joined(propose(pixels, size) for propose in self.passes), score_threshold, iou_threshold
         )
 
 

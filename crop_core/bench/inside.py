@@ -1,0 +1,105 @@
+"""What is timed within one process: the stages, the whole, and the peers in turn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import median, quantiles
+
+import torch
+
+from crop_core.cropper import OVERSAMPLING, Cropper
+from crop_core.photo import open_photo
+from crop_core.request import CropRequest
+
+STAGES = ("open", "decode", "detect", "face", "frame", "render", "encode")
+SIDE = 1080  # px of the square crops
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Milliseconds of many runs.
+
+    Attributes:
+        p50: The median.
+        p95: What 95 of 100 runs stay below.
+        runs: How many there were.
+    """
+
+    p50: float
+    p95: float
+    runs: int
+
+    @staticmethod
+    def of(milliseconds: list[float]) -> Times:
+        """Return the figures of these runs, at least one."""
+        worst = quantiles(milliseconds, n=20, method="inclusive")[-1] if len(milliseconds) > 1 else milliseconds[0]
+        return Times(round(median(milliseconds), 2), round(worst, 2), len(milliseconds))
+
+
+def square_request() -> CropRequest:
+    """Return what is asked for: the subject in a square JPEG, every other input at its default."""
+    return CropRequest.from_inputs(width=SIDE, height=SIDE, output_format="jpg")
+
+
+def stages(cropper: Cropper, data: bytes, runs: int) -> dict[str, Times]:
+    """Time every stage of a crop.
+
+    `detect` is the object network, `face` the face network, each with all that leads to its
+    candidates; NMS counts to `detect`. They are told apart by a second run of the face network
+    alone, so that the timed crop is the one that users get.
+    """
+    request = square_request()
+    detector = cropper.detector("auto")
+    reduction = open_photo(data).reduction_for(OVERSAMPLING * detector.longest_side)
+    _, faces = detector.passes
+    cropper.crop(data, request)
+    spent: dict[str, list[float]] = {stage: [] for stage in STAGES}
+    for _ in range(runs):
+        start = time.perf_counter()
+        photo = open_photo(data)
+        opened = (time.perf_counter() - start) * 1000
+        timings = dict(cropper.crop(data, request).timings_ms)
+        pixels = photo.pixels(reduction).to(cropper.device)
+        start = time.perf_counter()
+        with torch.inference_mode():
+            faces(pixels, photo.size).scores.cpu()
+        face = (time.perf_counter() - start) * 1000
+        row = {**timings, "open": opened, "face": face}
+        row["decode"] -= opened
+        row["detect"] -= face
+        for stage in STAGES:
+            spent[stage].append(row[stage])
+    return {stage: Times.of(values) for stage, values in spent.items()}
+
+
+def in_turn(contenders: Mapping[str, Callable[[], object]], runs: int, limit_s: float = 60) -> dict[str, Times]:
+    """Time several callables A B A B, each warmed up once.
+
+    Args:
+        contenders: What to call, by name.
+        runs: How many turns.
+        limit_s: After this many seconds no further turn begins.
+    """
+    for contender in contenders.values():
+        contender()
+    spent: dict[str, list[float]] = {name: [] for name in contenders}
+    begun = time.perf_counter()
+    for turn in range(runs):
+        if turn and time.perf_counter() - begun > limit_s:
+            break
+        for name, contender in contenders.items():
+            start = time.perf_counter()
+            contender()
+            spent[name].append((time.perf_counter() - start) * 1000)
+    return {name: Times.of(values) for name, values in spent.items()}
+
+
+def throughput(cropper: Cropper, data: bytes, pictures: int) -> float:
+    """Return pictures a second, one after another."""
+    request = square_request()
+    start = time.perf_counter()
+    for _ in range(pictures):
+        cropper.crop(data, request)
+    return round(pictures / (time.perf_counter() - start), 2)
