@@ -272,7 +272,8 @@ def _cropped(
             Worker,
             batch_size=None,  # a block as it is
             batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=min(workers, blocks), max_tasks_in_flight_per_actor=2),
+            # A block that waits at a worker dies with it; so where one may kill its worker none waits.
+            compute=ray.data.ActorPoolStrategy(size=min(workers, blocks), max_tasks_in_flight_per_actor=min(most, 2)),
             fn_constructor_args=(settings,),
             num_cpus=settings.threads,
             num_gpus=share,
@@ -314,8 +315,12 @@ def _ray(options: Options) -> Iterator[Any]:
     try:
         ray.init(address=options.address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
     except Exception as error:  # whatever it is, there is no Ray
-        where = f"no cluster answers at {options.address}" if options.address else "Ray does not start here"
-        raise RunError(f"{where}: {_first_line(error)}.") from error
+        if options.address is None:
+            raise RunError(f"Ray does not start here: {_first_line(error)}.") from error
+        raise RunError(
+            f"The cluster at {options.address} cannot be joined: {_first_line(error)}. Start it with `ray start`, with "
+            "this version of Ray; where it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN here too."
+        ) from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
