@@ -47,8 +47,8 @@ def span_of(box: Box, axis: int) -> Span:
 def best_offset(things: Sequence[Thing], axis: int, extent: int, length: int) -> int:
     """Return where a window must start to lose least of the things.
 
-    In this order, each as far as the one before leaves room: all sure faces together, with their
-    heads and the air above; the weightiest thing; where that one cannot fit, the weightiest sure
+    In this order, each as far as the one before leaves room: all sure faces together, with what
+    fits of their heads and the air around them; the weightiest thing; where that one cannot fit, the weightiest sure
     one that can; then as much weight as possible. A thing that outweighs all faces comes before
     them.
 
@@ -138,19 +138,26 @@ def _range_for(ranked: Sequence[Thing], axis: int, room: Range, length: int) -> 
 
 
 def _with_faces(faces: Sequence[Thing], axis: int, room: Range, length: int) -> Range | None:
-    """Return the offsets that hold all faces, if they fit together; then their heads; then the air above."""
+    """Return the offsets that hold all faces, if they fit together; with their heads, if those do; with the air."""
     if not faces:
         return None
     bare = _hull([span_of(thing.face, axis) for thing in faces if thing.face])
     if bare[1] - bare[0] > NEARLY * length:
         return None
-    held = _narrowed(room, bare, length)
     heads = _hull([span_of(thing.head, axis) for thing in faces if thing.head])
     airy = _hull([span_of(thing.airy_head, axis) for thing in faces if thing.airy_head])
-    for low, high in (heads, airy):
-        if held and high - low <= length:
-            held = _narrowed(held, (low, high), length) or held
-    return held
+    held = _narrowed(room, bare, length)
+    return held and (_narrowed(held, _as_much_of(airy, (heads, bare), length), length) or held)
+
+
+def _as_much_of(wanted: Span, parts: Sequence[Span], length: int) -> Span:
+    """Return what fits of the wanted span: all of it, else the first part that fits and around it all ends alike."""
+    if wanted[1] - wanted[0] <= length:
+        return wanted
+    low, high = next((part for part in parts if part[1] - part[0] <= length), parts[-1])
+    left_out, missing = max(0, length - (high - low)), max(1, low - wanted[0] + wanted[1] - high)
+    start = low - round((low - wanted[0]) * left_out / missing)
+    return start, start + max(length, high - low)
 
 
 def _fits(thing: Thing, axis: int, length: int) -> bool:

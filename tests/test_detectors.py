@@ -99,7 +99,7 @@ def test_astronaut_is_a_person_with_a_face(detector: Detector) -> None:
     # Drawn by eye, to the sides' tenth: that is how well the networks' boxes lie on hair and cloth.
     assert best["face"].box.xyxy == pytest.approx((180, 62, 271, 176), abs=10)
     assert best["person"].box.xyxy == pytest.approx((20, 14, 365, 512), abs=35)
-    assert best["person"].score > 0.7
+    assert best["person"].score > 0.65
     assert best["face"].score > 0.85
 
 

@@ -208,6 +208,12 @@ def test_a_head_comes_before_the_feet_when_the_person_does_not_fit() -> None:
     assert plan.coverage[0] < 0.5
 
 
+def test_a_head_comes_before_the_feet_when_no_face_is_seen() -> None:
+    plan = only_plan([person(100, 50, 300, 800)], Size(400, 800), aspect_ratio="16:9")
+    assert plan.window.y1 <= 50
+    assert plan.coverage[0] < 0.5
+
+
 @pytest.mark.parametrize("headroom", [0.0, 0.4, 1.0])
 def test_headroom_is_kept_above_a_face(headroom: float) -> None:
     plan = only_plan([face(250, 500, 350, 600)], Size(600, 1200), aspect_ratio="3:1", headroom=headroom)

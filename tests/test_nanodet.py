@@ -190,6 +190,19 @@ def test_propose_finds_the_subject_in_source_pixels_whatever_the_scale_of_the_pi
     assert found.boxes[best].tolist() == pytest.approx(box, abs=40)
 
 
+def test_a_mirrored_picture_gives_the_mirrored_candidates(network: NanoDet) -> None:
+    photo = open_photo((SAMPLES / "pair.jpg").read_bytes())
+    pixels = photo.pixels()[..., :416, :416]  # no resize and no padding, which begins at one side
+    size = Size(416, 416)
+    found, other = propose(network, pixels, size, 416), propose(network, pixels.flip(-1), size, 416)
+    # Cells with equal scores may change places; the scores of the first ten differ.
+    torch.testing.assert_close(other.scores[:10], found.scores[:10])
+    assert torch.equal(other.labels[:10], found.labels[:10])
+    torch.testing.assert_close(
+        other.boxes[:10, [2, 1, 0, 3]], torch.tensor([416, 0, 416, 0]) - found.boxes[:10] * torch.tensor([1, -1, 1, -1])
+    )
+
+
 def test_propose_keeps_to_the_picture_and_to_its_number_of_candidates(network: NanoDet, cat: bytes) -> None:
     found = propose(network, open_photo(cat).pixels(), Size(4510, 3000), 416)
     assert len(found.boxes) == TOP_CANDIDATES  # the cells of the picture offer more

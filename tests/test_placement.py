@@ -64,6 +64,11 @@ def test_faces_that_fit_together_are_kept_together() -> None:
     assert offset + 400 >= 460
 
 
+def test_faces_that_just_fit_together_have_of_the_air_what_is_left_in_proportion() -> None:
+    # The faces are 370 of 380 px long and want 6 and 18 px of margin, 15 % of either: 2 and 8 are left.
+    assert best_offset(things(face(100, 300, 40), face(350, 300, 120)), 0, 1000, 380) == 98
+
+
 def test_a_thing_that_outweighs_all_faces_comes_before_them() -> None:
     offset = best_offset(things(object_(500, 880), face(0, 300, 40)), 0, 1000, 400)
     assert offset <= 500

@@ -62,6 +62,32 @@ def test_an_unsure_face_gives_way_to_a_sure_one_in_the_same_person() -> None:
     assert thing.face == Box(50, 20, 90, 70)
 
 
+@pytest.mark.parametrize(("top", "members"), [(60, [(0, 1)]), (120, [(0,), (1,)])], ids=["under the hair", "lower"])
+def test_an_unsure_face_belongs_to_a_person_only_where_a_head_would_be(
+    top: float, members: list[tuple[int, ...]]
+) -> None:
+    found = things(detection("person", 0, 20, 200, 400), detection("face", 50, top, 90, top + 50, score=0.35))
+    assert sorted(thing.ids for thing in found) == members
+
+
+def test_a_sure_face_belongs_to_its_person_wherever_it_lies() -> None:
+    (thing,) = things(detection("person", 0, 20, 200, 400), detection("face", 50, 300, 90, 350))
+    assert thing.ids == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("seen", "head"),
+    [
+        pytest.param(detection("person", 100, 50, 200, 350), Box(100, 50, 200, 90), id="standing"),
+        pytest.param(detection("person", 100, 50, 500, 350), None, id="lying"),
+        pytest.param(detection("dog", 100, 50, 200, 350), None, id="no person"),
+    ],
+)
+def test_the_head_of_a_standing_person_is_at_the_top_where_no_face_is_seen(seen: Detection, head: Box | None) -> None:
+    (thing,) = things(seen)
+    assert (thing.face, thing.head) == (None, head)
+
+
 @pytest.mark.parametrize(
     ("heavy", "light"),
     [
