@@ -9,8 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-pytest.importorskip("ray", reason="needs the extra batch")
-
 from crop_core import CropRequest
 from crop_core.batch.ledger import Ledger, Row, plain_inputs, safe_folder
 from crop_core.batch.sources import Listed

@@ -21,14 +21,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT, SAMPLES, encoded
-from PIL import Image
-
-pytest.importorskip("ray", reason="needs the extra batch")
-
-import pyarrow.parquet as pq
 from objects import object_store
+from PIL import Image
 
 from crop_core import cli
 from crop_core.batch.run import Options, _pool
@@ -148,7 +145,9 @@ def test_a_worker_that_is_killed_loses_nothing_and_the_next_run_touches_nothing(
     names = sorted(path.name for path in (out / "2024/a/IMG_0.JPEG").iterdir())
     assert [name.rpartition("_")[2] for name in names] == ["1x1.webp", "16x9.webp", "detections.json"]
     # Of Ray nothing is heard, also not of the worker's death.
-    assert err == "crop-core: 44 pictures to crop, 0 done or refused already; starting Ray.\n"
+    assert [line for line in err.splitlines() if " a second, " not in line] == [
+        "crop-core: 44 pictures to crop, 0 done or refused already; starting Ray."
+    ]
     assert re.fullmatch(
         r"44 pictures: 44 done now, 0 before, 3 failed\.\n"
         r"82 crops in .* pictures a second\.\n"
@@ -175,7 +174,8 @@ def test_after_ctrl_c_the_same_command_does_the_rest_and_touches_nothing_that_wa
     said, err = ended(process, 130)
     assert said == ""
     events = [json.loads(line) for line in err.splitlines()]
-    assert [event["event"] for event in events if event["event"] != "failed"] == ["plan", "note", "start", "summary"]
+    stages = [event["event"] for event in events if event["event"] not in ("failed", "progress")]
+    assert stages == ["plan", "note", "start", "summary"]
     assert events[0]["to_do"] == 44
     assert events[-1]["stopped"]
     first = rows_in(out)

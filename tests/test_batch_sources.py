@@ -7,12 +7,9 @@ import json
 import os
 from pathlib import Path
 
-import pytest
-
-pytest.importorskip("ray", reason="needs the extra batch")
-
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from crop_core import RequestError
 from crop_core.batch.sources import Listed, list_sources

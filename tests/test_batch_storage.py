@@ -9,9 +9,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip("ray", reason="needs the extra batch")
-
 from objects import ObjectStore, object_store
 
 from crop_core import ImageError, RequestError

@@ -9,14 +9,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import SAMPLES
-
-pytest.importorskip("ray", reason="needs the extra batch")
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 from objects import object_store
 
 from crop_core.batch.ledger import Ledger, Row
