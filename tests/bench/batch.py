@@ -4,7 +4,9 @@
     python tests/bench/batch.py memory PICTURES... [--count 200]     # one run, with the peak of all its processes
     python tests/bench/batch.py broken PICTURES... [--count 600]     # a killed worker, Ctrl-C, and the run after it
 
-The pictures of the folders are repeated under new names until there are as many as asked for.
+The pictures of the folders are repeated under new names until there are as many as asked for, in an
+order that is mixed and always the same. `--of` takes the first pictures of the folders alone, so that
+runs of several lengths have the same ones.
 Every run is the command itself, as a process, from an empty folder; its time is the whole command's.
 """
 
@@ -15,6 +17,7 @@ import contextlib
 import itertools
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -40,15 +43,22 @@ def main() -> None:
     parser.add_argument("what", choices=("speed", "memory", "broken"))
     parser.add_argument("pictures", nargs="+", type=Path)
     parser.add_argument("--count", type=int, default=400)
+    parser.add_argument("--of", type=int, help="take only so many different pictures")
+    parser.add_argument("--only", default="plain,1x1,2x1,1x2", help="of speed: the plain loop, and WORKERSxCORES")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        folder, names = Path(scratch), repeated(options.pictures, options.count, Path(scratch) / "photos")
-        {"speed": speed, "memory": memory, "broken": broken}[options.what](folder, names)
+        folder, names = Path(scratch), repeated(options.pictures, options.of, options.count, Path(scratch) / "photos")
+        if options.what == "speed":
+            speed(folder, names, options.only.split(","))
+        else:
+            {"memory": memory, "broken": broken}[options.what](folder, names)
 
 
-def repeated(sources: list[Path], count: int, target: Path) -> dict[str, Path]:
-    """Link the pictures under new names until there are `count`; return new name -> picture."""
-    pictures = sorted(p for source in sources for p in source.rglob("*") if p.suffix.lower() in PICTURE_ENDINGS)
+def repeated(sources: list[Path], different: int | None, count: int, target: Path) -> dict[str, Path]:
+    """Copy the pictures under new names until there are `count`; return new name -> picture."""
+    pictures = [p for source in sources for p in sorted(source.rglob("*")) if p.suffix.lower() in PICTURE_ENDINGS]
+    pictures = pictures[:different]
+    random.Random(0).shuffle(pictures)
     names = {}
     for number, picture in enumerate(itertools.islice(itertools.cycle(pictures), count)):
         name = f"{number // 100:03d}/{number:05d}_{picture.name}"
@@ -58,13 +68,18 @@ def repeated(sources: list[Path], count: int, target: Path) -> dict[str, Path]:
     return names
 
 
-def speed(folder: Path, names: dict[str, Path]) -> None:
+def speed(folder: Path, names: dict[str, Path], runs: list[str]) -> None:
     """Print the seconds of the plain loop and of the batch with several pools."""
-    plain = timed([*CROP_CORE, "crop", str(folder / "photos"), "--out", str(folder / "plain"), *REQUEST])
-    show(run="plain loop, both cores", pictures=len(names), seconds=plain)
-    for workers, cores in ((1, 1), (2, 1), (1, 2)):
-        out = folder / f"out{workers}{cores}"
-        arguments = ["--workers", str(workers), "--cores-per-worker", str(cores), "--log-json"]
+    for run in runs:
+        out = folder / run
+        if run == "plain":
+            plain = timed([*CROP_CORE, "crop", str(folder / "photos"), "--out", str(out), *REQUEST])
+            show(
+                run="plain loop, all cores", pictures=len(names), seconds=plain, pictures_per_second=len(names) / plain
+            )
+            continue
+        workers, cores = run.split("x")
+        arguments = ["--workers", workers, "--cores-per-worker", cores, "--log-json"]
         process = batch(folder / "photos", out, *arguments)
         start = time.perf_counter()
         summary = summary_of(process.communicate()[1])
