@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -50,6 +51,13 @@ def test_what_was_done_with_the_same_request_is_kept(ledgers: Any) -> None:
     ledger.saw(row)
     assert planned(ledger, CAT) == []
     assert list(ledger.kept()) == [None]
+
+
+def test_what_failed_for_good_is_kept_with_its_reason(ledgers: Any) -> None:
+    row, ledger = done(ledgers, "ImageError"), ledgers()
+    ledger.saw(replace(row, message="It is cut off."))
+    assert planned(ledger, CAT) == []
+    assert list(ledger.kept()) == [{"type": "ImageError", "message": "It is cut off."}]
 
 
 @pytest.mark.parametrize(

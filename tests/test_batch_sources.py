@@ -5,23 +5,27 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from objects import ObjectStore, object_store
 
 from crop_core import RequestError
+from crop_core.batch import sources
 from crop_core.batch.sources import Listed, list_sources
 from crop_core.cli import PICTURE_ENDINGS
 
 
-def listed(*sources: str | Path, out: str | Path = "/nowhere/out", column: str = "image") -> list[Listed]:
-    return list(list_sources([str(s) for s in sources], str(out), PICTURE_ENDINGS, column, lambda _: None))
+def listed(*names: str | Path, out: str | Path = "/nowhere/out", column: str = "image") -> list[Listed]:
+    return list(list_sources([str(s) for s in names], str(out), PICTURE_ENDINGS, column, lambda _: None))
 
 
-def folders(*sources: str | Path, out: str | Path = "/nowhere/out") -> list[str]:
-    return sorted(entry.folder for entry in listed(*sources, out=out))
+def folders(*names: str | Path, out: str | Path = "/nowhere/out") -> list[str]:
+    return sorted(entry.folder for entry in listed(*names, out=out))
 
 
 def made(root: Path, *names: str) -> Path:
@@ -89,6 +93,62 @@ def test_a_name_in_no_encoding_is_reported_in_ascii_and_opened_as_it_is(tmp_path
     (entry,) = listed(tmp_path)
     assert entry.folder == r"\udcff.jpg"
     assert os.fsencode(entry.address) == path
+
+
+# ---- an object store
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[ObjectStore]:
+    with object_store() as started:
+        names = (
+            "a.jpg",
+            "a.png",
+            "deep/er/a.jpg",
+            "notes.txt",
+            ".hidden/a.jpg",
+            "deep/",
+            "out/a.jpg/00_person_1x1.webp",
+        )
+        for name in names:
+            started.fs.pipe_file(f"photos/in/{name}", b"x" * len(name))
+        started.fs.pipe_file("photos/beside.jpg", b"")
+        yield started
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 1_000], ids=["each by itself", "a few", "all at once"])
+def test_a_buckets_folder_is_listed_as_one_on_a_disk_is(
+    store: ObjectStore, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "LISTED_AT_ONCE", at_once)
+    found = {entry.folder: entry for entry in listed("s3://photos/in", out="s3://photos/in/out")}
+    assert set(found) == {"a.jpg", "a.png", "deep/er/a.jpg"}
+    assert found["deep/er/a.jpg"].address == found["deep/er/a.jpg"].source == "s3://photos/in/deep/er/a.jpg"
+    assert found["deep/er/a.jpg"].size == len("deep/er/a.jpg")
+    assert found["a.jpg"].mark != found["deep/er/a.jpg"].mark != ""
+    assert "beside.jpg" in folders("s3://photos")
+
+
+def test_a_glob_over_a_bucket_keeps_the_paths_below_its_fixed_part(store: ObjectStore) -> None:
+    assert folders("s3://photos/in/*.jpg") == ["a.jpg"]
+    assert folders("s3://photos/in/**/a.*", out="s3://photos/in/out") == [
+        ".hidden/a.jpg",
+        "a.jpg",
+        "a.png",
+        "deep/er/a.jpg",
+    ]
+
+
+def test_one_object_is_a_source(store: ObjectStore) -> None:
+    assert folders("s3://photos/in/deep/er/a.jpg") == ["a.jpg"]
+
+
+@pytest.mark.parametrize(
+    "address", ["s3://photos/gone", "s3://photos/gone/*.jpg", "s3://nowhere/in", "s3://photos/gone.csv"]
+)
+def test_a_folder_of_a_bucket_that_is_not_there_is_named(store: ObjectStore, address: str) -> None:
+    with pytest.raises(RequestError, match=re.escape(address)):
+        listed(address)
 
 
 # ---- manifests

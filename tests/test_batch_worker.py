@@ -168,8 +168,7 @@ def folders_in(table: Path) -> list[tuple[str, str]]:
 
 def ran(out: str, *appended: pa.Table, finish: bool = True, planned: tuple[str, ...] = ()) -> None:
     """Do what a run does with the table."""
-    table = Table(out)
-    with closing(Ledger({}, False, False)) as ledger:
+    with closing(Table(out)) as table, closing(Ledger({}, False, False)) as ledger:
         table.open(ledger)
         for name in planned:
             ledger.add(Listed(name, f"/in/{name}", name))
@@ -222,6 +221,15 @@ def test_what_a_killed_writer_left_aside_is_thrown_away(tmp_path: Path) -> None:
     (aside / "half").write_bytes(b"half a crop")
     ran(str(tmp_path))
     assert files(tmp_path) == []
+
+
+def test_a_second_run_into_the_same_out_is_refused_until_the_first_is_gone(tmp_path: Path) -> None:
+    with closing(Table(str(tmp_path))) as first, closing(Ledger({}, False, False)) as ledger:
+        first.open(ledger)
+        with pytest.raises(RequestError, match=r"Another run is writing to .* Wait for its end"):
+            ran(str(tmp_path), rows("a"))
+    ran(str(tmp_path), rows("a"))
+    assert folders_in(tmp_path / TABLE) == [("a", "k")]
 
 
 def test_an_out_that_takes_no_files_or_holds_another_table_is_refused_before_anything_is_done(tmp_path: Path) -> None:

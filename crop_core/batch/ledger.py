@@ -29,7 +29,7 @@ _SCHEMA = """
 CREATE TABLE plan (id INTEGER PRIMARY KEY, key TEXT UNIQUE, place TEXT, work TEXT, state INTEGER);
 CREATE UNIQUE INDEX plan_place ON plan (place);
 CREATE INDEX plan_todo ON plan (id) WHERE state = 0;
-CREATE TABLE latest (place TEXT PRIMARY KEY, at INTEGER, key TEXT, error TEXT, files TEXT);
+CREATE TABLE latest (place TEXT PRIMARY KEY, at INTEGER, key TEXT, error TEXT, message TEXT, files TEXT);
 """
 _TO_DO, _KEPT, _DONE = 0, 1, 2
 
@@ -43,12 +43,14 @@ class Row:
         key: What it was made of: the picture and the request.
         error: The error's type; none where it was cropped.
         files: The files in its folder.
+        message: The error's message.
     """
 
     folder: str
     key: str
     error: str | None
     files: tuple[str, ...]
+    message: str | None = None
 
 
 class Ledger:
@@ -81,8 +83,8 @@ class Ledger:
         """Take note of the next row of the table, which replaces an earlier one of its folder; return its number."""
         self._at += 1
         self._db.execute(
-            "INSERT OR REPLACE INTO latest VALUES (?, ?, ?, ?, ?)",
-            (_fold(row.folder), self._at, row.key, row.error, json.dumps(row.files)),
+            "INSERT OR REPLACE INTO latest VALUES (?, ?, ?, ?, ?, ?)",
+            (_fold(row.folder), self._at, row.key, row.error, row.message, json.dumps(row.files)),
         )
         return self._at
 
@@ -159,11 +161,11 @@ class Ledger:
         total = self._db.execute("SELECT COUNT(*) FROM plan").fetchone()[0]
         return total, self._db.execute("SELECT COUNT(*) FROM plan WHERE state = 0").fetchone()[0]
 
-    def kept(self) -> Iterator[str | None]:
-        """Yield for each picture that an earlier run did the type of its error, or none."""
-        query = "SELECT latest.error FROM plan JOIN latest USING (place) WHERE state = ?"
-        for (error,) in self._db.execute(query, (_KEPT,)):
-            yield error
+    def kept(self) -> Iterator[dict[str, str] | None]:
+        """Yield for each picture that an earlier run did its error, or none."""
+        query = "SELECT latest.error, message FROM plan JOIN latest USING (place) WHERE state = ?"
+        for error, message in self._db.execute(query, (_KEPT,)):
+            yield error and {"type": error, "message": message}
 
     def to_do(self, limit: int, among: tuple[int, int] | None = None) -> list[tuple[int, dict[str, Any]]]:
         """Return the first pictures that are still to do: number, and what a worker must know.

@@ -31,7 +31,8 @@ class Summary:
         crops: Crops that this run made.
         seconds: From the end of the listing to the last picture, Ray's start among them.
         starting_seconds: How much of that passed before the first pictures were done.
-        reasons: How often each kind of error came in this run; a kind is a type and a message without its numbers.
+        reasons: How often each kind of error came, in this run and in earlier ones; a kind is a type and a message
+            without its numbers.
         finished: Whether nothing is left to do.
     """
 
@@ -50,6 +51,14 @@ class Summary:
         """Take a picture that this run did into account."""
         self.done += 1
         self.crops += crops
+        self._count_error(error)
+
+    def count_kept(self, error: dict[str, str] | None) -> None:
+        """Take a picture that an earlier run did into account."""
+        self.kept += 1
+        self._count_error(error)
+
+    def _count_error(self, error: dict[str, str] | None) -> None:
         if error is not None:
             self.failed += 1
             reason = f"{error['type']}: {re.sub(r'[0-9]+([.,][0-9]+)*', 'N', error['message'])}"
@@ -143,7 +152,7 @@ class Progress:
             new: Pictures since the last time.
         """
         if self._bar is not None:
-            self._bar.set_postfix(failed=sum(summary.reasons.values()), refresh=False)
+            self._bar.set_postfix(failed=summary.failed, refresh=False)
             self._bar.update(new)
             return
         now = time.monotonic()

@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import os
+import secrets
 import signal
 import sys
 import tempfile
@@ -119,6 +120,7 @@ def run_batch(options: Options) -> int:
         finally:
             progress.close()
             ledger.close()
+            table.close()
         summary.finished = summary.left == 0 and not stopped
         where = join(options.out, TABLE)
         progress.event("summary", **summary.event(), table=where, stopped=stopped)
@@ -140,8 +142,7 @@ def _plan(options: Options, ledger: Ledger, summary: Summary, progress: Progress
     if not summary.total:
         raise RequestError(f"{' and '.join(options.sources)} hold no pictures.")
     for error in ledger.kept():
-        summary.kept += 1
-        summary.failed += error is not None
+        summary.count_kept(error)
     progress.event("plan", total=summary.total, to_do=to_do, kept=summary.kept, repeated=summary.repeated)
 
 
@@ -302,13 +303,15 @@ def _ray(options: Options) -> Iterator[Any]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # or it calls home
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    if options.address is None:  # its ports are open to the network, and who may talk to them may run anything
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     import ray
     import ray.data
 
     own: dict[str, Any] = {}
     if options.address is None:
         own = {
-            "num_cpus": len(os.sched_getaffinity(0)),
+            "num_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "object_store_memory": STORE_MEMORY,
             "include_dashboard": False,
         }

@@ -26,6 +26,7 @@ PACKED = (".gz", ".bz2", ".xz")  # of a manifest that is text
 COLUMN = "image"  # the column of paths, named as the model's input
 VERSION_COLUMN = "version"  # any text that changes when the picture does
 MAX_CELL = 2**20  # characters
+LISTED_AT_ONCE = 1_000  # objects; S3 sends no more in one answer
 
 INPUTS = {"aspect_ratio" if entry.name == "aspect_ratios" else entry.name: entry for entry in fields(CropRequest)}
 _TRUE, _FALSE = ("true", "yes", "1"), ("false", "no", "0")
@@ -198,7 +199,10 @@ def _remote(source: str, out: str, endings: Sequence[str], many: bool) -> Iterat
 
 
 def _objects(fs: Any, path: str) -> Iterator[dict[str, Any]]:
-    """Yield the objects below a prefix, one folder of its first level after the other."""
+    """Yield the objects below a prefix: of S3 as they come, else one folder of its first level after the other."""
+    if hasattr(fs, "_iterdir"):
+        yield from _s3_objects(fs, path)
+        return
     entries = fs.ls(path, detail=True, refresh=True)
     if not entries:
         raise FileNotFoundError(path)
@@ -208,6 +212,27 @@ def _objects(fs: Any, path: str) -> Iterator[dict[str, Any]]:
         else:
             yield from (info for _, info in sorted(fs.find(entry["name"], detail=True).items()))
             fs.invalidate_cache()  # or the listing would stay in memory
+
+
+def _s3_objects(fs: Any, path: str) -> Iterator[dict[str, Any]]:
+    """Yield the objects below a prefix, a page in memory at a time; s3fs's own listing keeps all of them."""
+    bucket, key, _ = fs.split_path(path)
+    listing = fs._iterdir(bucket, delimiter="", prefix=f"{key.rstrip('/')}/" if key else "")
+
+    async def page() -> list[dict[str, Any]]:
+        infos: list[dict[str, Any]] = []
+        async for info in listing:
+            infos.append(info)
+            if len(infos) == LISTED_AT_ONCE:
+                break
+        return infos
+
+    found = False
+    while infos := fsspec.asyn.sync(fs.loop, page):
+        found = True
+        yield from (info for info in infos if not info["name"].endswith("/"))  # a folder, as some tools make them
+    if not found:
+        raise FileNotFoundError(path)
 
 
 def _remote_file(address: str, folder: str, info: Mapping[str, Any]) -> Listed:

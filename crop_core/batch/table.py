@@ -90,17 +90,21 @@ class Table:
         self._journal = join(self.out, f"{STATE}/journal")
         self._fs, self._root = file_system(self.out)
         self._next = 0
+        self._lock: int | None = None
 
     def open(self, ledger: Ledger) -> None:
         """Read what earlier runs did, and make sure that OUT takes files.
 
         Raises:
-            RequestError: OUT takes none, or holds a table that cannot be read.
+            RequestError: OUT takes none, holds a table that cannot be read, or is another run's.
         """
         try:
+            self._hold()
             remove(self.aside)
             write_bytes(join(self.out, f"{STATE}/probe"), b"crop-core", self.aside)
             files = self._files()
+        except RequestError:
+            raise
         except CropError as error:
             raise RequestError(f"{self.out} cannot be written to: {error} Choose another OUT.") from error
         for file in files:
@@ -109,6 +113,36 @@ class Table:
             for batch in self._batches(file, ["folder", "key", "request", "crops", "error"]):
                 for row in rows_of(batch):
                     ledger.saw(row)
+
+    def _hold(self) -> None:
+        """Keep other runs out of OUT, where it is a disk: they would overwrite each other's rows.
+
+        The system lets go of it when the process ends, however it ends.
+        """
+        if not is_local(self.out) or os.name != "posix":
+            return
+        import fcntl
+
+        path = join(self.out, f"{STATE}/lock")
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            self._lock = os.open(path, os.O_CREAT | os.O_WRONLY)
+        except OSError:
+            return  # whoever writes there next will say what is wrong
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RequestError(
+                f"Another run is writing to {self.out}. Wait for its end, or choose another OUT."
+            ) from error
+        except OSError:
+            return  # some disks of a network know no locks
+
+    def close(self) -> None:
+        """Let other runs have OUT."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def append(self, rows: pa.Table, ledger: Ledger) -> None:
         """Keep rows for good: when this returns they are on the disk, and so are the crops of which they tell.
@@ -201,7 +235,8 @@ def rows_of(batch: pa.RecordBatch) -> Iterator[Row]:
             files.append(RECORD_NAME)
             if json.loads(request).get("preview"):
                 files.append(PREVIEW_NAME)
-        yield Row(folder, key, error["type"] if error else None, tuple(files))
+        kind, message = (error["type"], error["message"]) if error else (None, None)
+        yield Row(folder, key, kind, tuple(files), message)
 
 
 def table_of(rows: list[dict[str, Any]], schema: pa.Schema = SCHEMA) -> pa.Table:
