@@ -18,6 +18,8 @@ from PIL import Image
 
 from crop_core import Cropper
 
+pytest_plugins = ["serving"]  # its fixtures are one server for several modules
+
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "samples"
 SHARED = ROOT.parent / "shared"
