@@ -17,7 +17,7 @@ import pytest
 from conftest import SAMPLES
 from PIL import Image
 
-from crop_core.bench.server import Server, running
+from crop_core.bench.server import ANSWER_TIMEOUT_S, Server, running
 from crop_core.errors import CropError
 
 
@@ -50,6 +50,16 @@ def size(data: bytes) -> list[int]:
     with Image.open(BytesIO(data)) as image:
         image.load()
         return list(image.size)
+
+
+def files_left(server: Server) -> list[str]:
+    """Return the names of the server's temporary files, once the last input is removed: after the answer is sent."""
+    deadline = time.monotonic() + ANSWER_TIMEOUT_S
+    while True:
+        found = sorted(path.name for path in server.temporary.rglob("*") if path.is_file())
+        if time.monotonic() > deadline or not any(name.startswith("tmp") for name in found):
+            return found
+        time.sleep(0.02)
 
 
 @contextmanager
