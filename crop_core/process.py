@@ -72,7 +72,9 @@ class Scratch:
         self.outputs = self.folder / "outputs"
         tempfile.tempdir = str(self.folder)
         if resource is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (_LARGEST_FILE, _LARGEST_FILE))
+            soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+            if soft == resource.RLIM_INFINITY or soft > _LARGEST_FILE:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (_LARGEST_FILE, hard))
 
     def clear(self, keep: object = None) -> None:
         """Remove everything in the folder but the file `keep`."""
