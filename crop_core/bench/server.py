@@ -21,6 +21,7 @@ from crop_core.errors import CropError
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 120  # it takes 3 s; a loaded machine gets its time
 ANSWER_TIMEOUT_S = 60
+IMAGE_ENVIRONMENT = {"MALLOC_ARENA_MAX": "1"}  # what cog.yaml sets in the image
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,9 @@ def running(log: Path, temporary: Path, *arguments: str) -> Iterator[Server]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = os.environ | {
+    environment = {
+        **IMAGE_ENVIRONMENT,
+        **os.environ,
         "COG_PREDICT_TYPE_STUB": "predict.py:Predictor",
         "PORT": str(port),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # its worker is `python` from there
