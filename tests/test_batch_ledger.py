@@ -89,7 +89,7 @@ def test_an_input_that_is_the_default_changes_no_key(ledgers: Any) -> None:
         ("ImageError", False, False),
         ("RequestError", False, False),
         ("SourceError", False, True),
-        ("OutputError", False, True),
+        ("TargetError", False, True),
         ("WorkerError", False, True),
         ("ImageError", True, True),
     ],

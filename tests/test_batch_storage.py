@@ -13,7 +13,7 @@ from objects import ObjectStore, object_store
 
 from crop_core import ImageError, RequestError
 from crop_core.batch import storage
-from crop_core.batch.storage import OutputError, SourceError, read_bytes, remove, remove_files, write_bytes
+from crop_core.batch.storage import SourceError, TargetError, read_bytes, remove, remove_files, write_bytes
 
 
 @pytest.fixture(scope="module")
@@ -123,10 +123,10 @@ def test_a_file_is_made_aside_and_nothing_is_left_there(tmp_path: Path) -> None:
 
 def test_a_file_that_does_not_fit_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"a file where a folder should be")
-    with pytest.raises(OutputError, match="The file cannot be written: File exists"):
+    with pytest.raises(TargetError, match="The file cannot be written: File exists"):
         write_bytes(str(tmp_path / "a/b.webp"), b"crop", str(tmp_path / "aside"))
     (tmp_path / "full").mkdir()
-    with pytest.raises(OutputError, match="Is a directory"):
+    with pytest.raises(TargetError, match="Is a directory"):
         write_bytes(str(tmp_path / "full"), b"crop", str(tmp_path / "aside"))
     assert list((tmp_path / "aside").iterdir()) == []
 
@@ -148,5 +148,5 @@ def test_an_object_is_written_read_and_removed(store: ObjectStore) -> None:
 
 
 def test_a_bucket_that_is_not_there_is_an_error_that_may_be_gone(store: ObjectStore) -> None:
-    with pytest.raises(OutputError, match="The file cannot be written"):
+    with pytest.raises(TargetError, match="The file cannot be written"):
         write_bytes("s3://nowhere/a.webp", b"crop", "")

@@ -101,7 +101,7 @@ def test_failures_are_rows_and_the_pictures_beside_them_are_cropped(crop: Crop, 
         work("cat.jpg"),
     )
     kinds = [row["error"] and row["error"]["type"] for row in rows]
-    assert kinds == ["ImageError", "ImageError", "SourceError", "OutputError", "WeightsError", None]
+    assert kinds == ["ImageError", "ImageError", "SourceError", "TargetError", "WeightsError", None]
     assert all(row["crops"] == [] and row["source"] for row in rows[:5])
     assert files(out) == [".crop-core", "cat.jpg", "taken.jpg"]
 

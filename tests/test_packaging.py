@@ -15,6 +15,8 @@ import pytest
 import yaml
 from conftest import ROOT, SAMPLES
 
+from crop_core.bench.server import IMAGE_ENVIRONMENT
+
 # Rows of Cog's own matrix (replicate/cog at 6110c912, pkg/config/torch_compatibility.json):
 # torch -> torchvision built with it, and the CUDA versions there are.
 TORCH_PAIRS = {
@@ -156,6 +158,10 @@ def test_cog_knows_every_key() -> None:
     config = _cog()
     assert set(config) <= COG_KEYS
     assert set(config["build"]) <= COG_BUILD_KEYS
+
+
+def test_the_benches_and_tests_run_the_server_in_the_environment_of_the_image() -> None:
+    assert _cog()["environment"] == [f"{name}={value}" for name, value in IMAGE_ENVIRONMENT.items()]
 
 
 def test_cog_yaml_names_a_class_that_is_there() -> None:

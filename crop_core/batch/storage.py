@@ -31,7 +31,7 @@ class SourceError(CropError, OSError):
     """A picture cannot be read where it lies; another time it may."""
 
 
-class OutputError(CropError, OSError):
+class TargetError(CropError, OSError):
     """A result cannot be written; another time it may."""
 
 
@@ -132,7 +132,7 @@ def write_bytes(address: str, data: bytes, aside: str) -> None:
         aside: On a disk, the folder in which it is made first; on the same disk.
 
     Raises:
-        OutputError: It cannot be written.
+        TargetError: It cannot be written.
     """
     try:
         if not is_local(address):
@@ -152,14 +152,14 @@ def write_bytes(address: str, data: bytes, aside: str) -> None:
     except CropError:
         raise
     except Exception as error:  # each file system raises what its library does
-        raise OutputError(f"The file cannot be written: {_reason(error)}.") from error
+        raise TargetError(f"The file cannot be written: {_reason(error)}.") from error
 
 
 def remove(address: str) -> None:
     """Remove a file, or a folder with all that is in it; one that is not there is no error.
 
     Raises:
-        OutputError: It cannot be removed.
+        TargetError: It cannot be removed.
     """
     fs, path = file_system(address)
     try:
@@ -167,7 +167,7 @@ def remove(address: str) -> None:
     except FileNotFoundError:
         return
     except Exception as error:  # each file system raises what its library does
-        raise OutputError(f"The file cannot be removed: {_reason(error)}.") from error
+        raise TargetError(f"The file cannot be removed: {_reason(error)}.") from error
 
 
 def remove_files(folder: str, names: list[str]) -> None:
@@ -182,7 +182,7 @@ def remove_files(folder: str, names: list[str]) -> None:
         except FileNotFoundError:
             continue
         except Exception as error:  # each file system raises what its library does
-            raise OutputError(f"An old file cannot be removed: {_reason(error)}.") from error
+            raise TargetError(f"An old file cannot be removed: {_reason(error)}.") from error
 
 
 def _retried(action: Callable[[], Result]) -> Result:

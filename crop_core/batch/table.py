@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from crop_core.batch.ledger import Ledger, Row
-from crop_core.batch.storage import OutputError, absolute, file_system, is_local, join, remove, write_bytes
+from crop_core.batch.storage import TargetError, absolute, file_system, is_local, join, remove, write_bytes
 from crop_core.errors import CropError, RequestError
 from crop_core.result import PREVIEW_NAME, RECORD_NAME
 from crop_core.version import __version__
@@ -148,7 +148,7 @@ class Table:
         """Keep rows for good: when this returns they are on the disk, and so are the crops of which they tell.
 
         Raises:
-            OutputError: They cannot be written.
+            TargetError: They cannot be written.
         """
         if is_local(self.out):
             os.sync()  # or a machine that loses its power might keep the row and lose the crops
@@ -164,7 +164,7 @@ class Table:
         """Write the table anew, with each folder's latest row, and throw away what it was made from.
 
         Raises:
-            OutputError: It cannot be written.
+            TargetError: It cannot be written.
         """
         files = self._files()
         if any(file != self._table for file in files) or ledger.has_strays():
@@ -223,7 +223,7 @@ class Table:
             else:
                 self._fs.put_file(path, self._table)  # shown when all of it has arrived
         except Exception as error:  # each file system raises what its library does
-            raise OutputError(f"{TABLE} cannot be written: {error}.") from error
+            raise TargetError(f"{TABLE} cannot be written: {error}.") from error
 
 
 def rows_of(batch: pa.RecordBatch) -> Iterator[Row]:

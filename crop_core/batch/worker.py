@@ -101,7 +101,7 @@ class Worker:
             if work.get("old_files"):
                 remove_files(folder, sorted(work["old_files"], key=lambda name: name != RECORD_NAME))
             if isinstance(result, CropResult) and not self._settings.dry_run:
-                for name, data in sorted(result.files().items(), key=lambda item: item[0] == RECORD_NAME):
+                for name, data in result.files().items():
                     write_bytes(join(folder, name), data, self._settings.aside)
         except CropError as error:
             record = failed_record(work["source"], error)
