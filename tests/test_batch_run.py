@@ -114,15 +114,8 @@ def below(process: int) -> list[int]:
 
 def workers_below(process: int) -> list[int]:
     """Return the processes with the model loaded; Ray gives them the name of what they do."""
-    found = []
-    for child in below(process):
-        try:
-            name = Path(f"/proc/{child}/cmdline").read_bytes()
-        except OSError:
-            continue
-        if name.startswith(b"ray::") and b"MapWorker" in name:
-            found.append(child)
-    return found
+    names = {child: _typed(child) for child in below(process)}
+    return [child for child, name in names.items() if name.startswith("ray::") and "MapWorker" in name]
 
 
 def crops_in(out: Path) -> int:
@@ -185,6 +178,42 @@ def test_after_ctrl_c_the_same_command_does_the_rest_and_touches_nothing_that_wa
     assert said.startswith(f"44 pictures: {44 - len(first)} done now, {len(first)} before, 3 failed.\n")
     assert len(rows_in(out)) == 44
     assert times_of(out, set(first)) == before
+
+
+HOST = """
+from types import SimpleNamespace
+from crop_core.batch.run import _ray
+
+with _ray(SimpleNamespace(address=None)) as ray:
+    print(ray.get_runtime_context().gcs_address, flush=True)
+    input()
+"""
+STRANGER = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False); print(ray.cluster_resources())"
+
+
+def test_a_run_of_its_own_lets_nobody_else_into_its_ray() -> None:
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", HOST], cwd=ROOT, text=True, stdin=pipe, stdout=pipe) as host:
+        assert host.stdout
+        address = host.stdout.readline().strip()
+        assert re.fullmatch(r"[\d.]+:\d+", address)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        stranger = [sys.executable, "-c", STRANGER, address]
+        asked = subprocess.run(
+            stranger, env=environment, text=True, capture_output=True, check=False, timeout=DEADLINE_S
+        )
+        host.communicate("\n", timeout=DEADLINE_S)
+    assert host.returncode == 0
+    assert asked.returncode != 0
+    assert "CPU" not in asked.stdout
+    assert "token" in asked.stderr
+
+
+def _typed(process: int) -> str:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
 
 
 @contextmanager
