@@ -64,9 +64,10 @@ def checked_file(name: str) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise WeightsError(
-            f"The detector {name} needs torchvision's weights {path.name}, which are not on this machine. Put the "
-            "file into $TORCH_HOME/hub/checkpoints (by default ~/.cache/torch/hub/checkpoints), or ask for the "
-            "detector fast or balanced, whose weights are shipped."
+            f"The detector {name} needs torchvision's weights {path.name}, which are not on this machine. Download "
+            'them into $TORCH_HOME/hub/checkpoints (by default ~/.cache/torch/hub/checkpoints): python -c "from '
+            f"torchvision.models import get_model_weights as w; w('{name}').DEFAULT.get_state_dict(check_hash=True)\". "
+            "Or ask for the detector fast or balanced, whose weights are shipped."
         ) from error
     check_sha256(path.name, data, path.stem.rsplit("-", 1)[-1])
     return data
