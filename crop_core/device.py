@@ -28,3 +28,10 @@ def resolve_device(name: str) -> torch.device:
     if not there[name]:
         raise DeviceError(f"The device {name} was asked for, but PyTorch finds none here; use auto or cpu.")
     return torch.device(name)
+
+
+def precision(device: torch.device) -> torch.dtype:
+    """Return the floats that the networks' convolutions compute with on the device: half of them on a CUDA one."""
+    import torch
+
+    return torch.float16 if device.type == "cuda" else torch.float32

@@ -8,8 +8,11 @@ import pytest
 import torch
 from conftest import SAMPLES
 
+from crop_core.box import Size
 from crop_core.detection import Detection
 from crop_core.detectors import ACCURATE, NAMES, Detector, load_detector, resolve, torchvision
+from crop_core.detectors.postprocess import View
+from crop_core.device import precision
 from crop_core.errors import RequestError, WeightsError
 from crop_core.photo import open_photo
 
@@ -129,6 +132,55 @@ def test_one_pixel_is_a_picture(detector: Detector) -> None:
     pixels = torch.zeros((3, 1, 1), dtype=torch.uint8)
     photo = open_photo((SAMPLES / "rocket.jpg").read_bytes())
     assert detector.detect(pixels, photo.size, 0.3, 0.5) == ()
+
+
+@pytest.mark.parametrize("name", ["fast", "balanced"])
+def test_networks_never_wait_for_their_device(name: str) -> None:
+    """Tensors of the device `meta` have no values: whatever asked for one would fail."""
+    meta = torch.device("meta")
+    detector = load_detector(name, meta)
+    sizes = [Size(640, 480), Size(480, 640), Size(640, 480)]
+    views = [View(torch.empty((3, size.height, size.width), dtype=torch.uint8, device=meta), size) for size in sizes]
+    with torch.inference_mode():
+        for propose in detector.passes:
+            assert [found.boxes.shape[1] for found in propose(views)] == [4, 4, 4]
+
+
+@pytest.mark.parametrize("sample", ["astronaut.jpg", "pair.jpg"])
+def test_half_precision_moves_scores_by_less_than_two_hundredths_and_boxes_by_less_than_2_px(sample: str) -> None:
+    """What a GPU computes with, done by the CPU."""
+    exact, half = (found_in(load_detector("fast", CPU, dtype), sample) for dtype in (torch.float32, torch.float16))
+    for one in exact:
+        assert one.score < 0.32 or any(  # nearer to the threshold it may go below
+            one.label == other.label
+            and other.score == pytest.approx(one.score, abs=0.02)
+            and other.box.xyxy == pytest.approx(one.box.xyxy, abs=2)
+            for other in half
+        ), f"{one} has no like"
+
+
+def test_half_precision_is_cudas_alone() -> None:
+    assert [precision(torch.device(name)) for name in ("cuda", "cpu", "mps")] == [
+        torch.float16,
+        torch.float32,
+        torch.float32,
+    ]
+
+
+@pytest.mark.parametrize("name", ["fast", "balanced"])
+def test_pictures_of_one_shape_and_others_are_seen_together_as_alone(name: str) -> None:
+    detector = load_detector(name, CPU)
+    photos = [open_photo((SAMPLES / f"{name}.jpg").read_bytes()) for name in ("astronaut", "cat", "astronaut", "pair")]
+    views = [View(photo.pixels(), photo.size) for photo in photos]
+    together = detector.detect_all(views, 0.3, 0.5)
+    assert len(together) == len(views)
+    for found, view in zip(together, views, strict=True):
+        alone = detector.detect(view.pixels, view.size, 0.3, 0.5)
+        assert [one.label for one in found] == [one.label for one in alone]
+        for one, other in zip(found, alone, strict=True):
+            # The convolutions of a batch add in another order: 1e-7 of score were measured.
+            assert one.score == pytest.approx(other.score, abs=1e-5)
+            assert one.box.xyxy == pytest.approx(other.box.xyxy, abs=0.01)
 
 
 @pytest.mark.gpu
