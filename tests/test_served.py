@@ -70,16 +70,20 @@ class Server:
 
 
 @contextmanager
-def _running(log: Path, temporary: Path, *arguments: str) -> Iterator[Server]:
-    """Run the Cog server until the block ends."""
+def _running(log: Path, temporary: Path, *arguments: str, predictor: str = "predict.py") -> Iterator[Server]:
+    """Run the Cog server until the block ends.
+
+    `predictor` is the file with the class, seen from the root.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     temporary.mkdir()
     environment = os.environ | {
-        "COG_PREDICT_TYPE_STUB": "predict.py:Predictor",
+        "COG_PREDICT_TYPE_STUB": f"{predictor}:Predictor",
         "PORT": str(port),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # its worker is `python` from there
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
         "TMPDIR": str(temporary),
         "NO_PROXY": "127.0.0.1",
     }
@@ -461,3 +465,22 @@ def test_at_most_one_predictions_files_stay_behind(server: Server) -> None:
 
 def _temporary(server: Server, prefix: str) -> list[str]:
     return sorted(path.name for path in server.temporary.iterdir() if path.name.startswith(prefix))
+
+
+# ---- a device that is lost
+
+
+def test_lost_device_fails_its_prediction_and_all_later_ones_and_the_server_says_that_it_is_unhealthy(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    with (
+        _running(tmp_path / "log", tmp_path / "tmp", predictor="tests/lost_device.py") as server,
+        _printed_when_a_test_fails(tmp_path / "log", request.session),
+    ):
+        assert server.ask("GET", "/health-check")[1]["status"] == "READY"
+        answers = [server.predict(image=CAT) for _ in range(2)]
+        for answer in answers:
+            assert answer["status"] == "failed"
+            assert "The device meta does not work any more" in answer["error"]
+            assert "output" not in answer
+        assert server.ask("GET", "/health-check")[1]["status"] == "UNHEALTHY"
