@@ -23,6 +23,10 @@ class Predictor(BasePredictor):
         self.scratch = Scratch()  # takes the server's downloads, too
         self.cropper = ready_cropper(device="auto", detector="auto")
 
+    def healthcheck(self) -> bool:
+        """Return whether pictures can be cropped; once the device is lost, Cog reports the server as unhealthy."""
+        return self.cropper.works
+
     def predict(
         self,
         image: Path = Input(
