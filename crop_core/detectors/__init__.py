@@ -17,6 +17,7 @@ from crop_core.box import Size
 from crop_core.detection import Detection
 from crop_core.detectors import nanodet, torchvision, yunet
 from crop_core.detectors.postprocess import Candidates, settled
+from crop_core.device import precision
 from crop_core.errors import RequestError
 
 NAMES = ("auto", "fast", "balanced", "accurate")
@@ -109,5 +110,5 @@ def load_detector(name: str, device: torch.device) -> Detector:
 
 def _ready(network: Network, weights_name: str, device: torch.device) -> Network:
     network.load_state_dict(weights.load_tensors(weights_name))
-    network.eval().requires_grad_(False).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks the pair
+    network.eval().requires_grad_(False).to(device, precision(device), memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks the three
     return network

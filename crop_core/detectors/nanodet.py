@@ -126,7 +126,7 @@ def decoded(outputs: list[Tensor]) -> tuple[Tensor, Tensor]:
     scores, boxes = [], []
     for stride, output in zip(STRIDES, outputs, strict=True):
         height, width = output.shape[-2:]
-        flat = output[0].permute(1, 2, 0).reshape(height * width, -1).float()
+        flat = output[0].permute(1, 2, 0).reshape(height * width, -1)
         scores.append(flat[:, : len(COCO_LABELS)].sigmoid())
         bins = flat[:, len(COCO_LABELS) :].reshape(-1, 4, BINS).softmax(-1)
         distances = (bins * torch.arange(BINS, device=flat.device, dtype=flat.dtype)).sum(-1) * stride
@@ -167,8 +167,8 @@ def propose(network: NanoDet, pixels: Tensor, size: Size, longest_side: int) -> 
             network was trained on.
     """
     batch = letterboxed(pixels, longest_side)
-    x = padded(normalized(batch))
-    looks = network(torch.cat((x, x.flip(-1))))
-    scores, boxes = decoded([(output[:1] + _mirrored(output[1:])) / 2 for output in looks])
+    x = padded(normalized(batch), network.stem.weight.dtype)
+    looks = [look.float() for look in network(torch.cat((x, x.flip(-1))))]
+    scores, boxes = decoded([(look[:1] + _mirrored(look[1:])) / 2 for look in looks])
     labels = torch.arange(len(COCO_LABELS), device=pixels.device)
     return best_candidates(boxes, scores, labels, None, size, (batch.shape[-2], batch.shape[-1]))
