@@ -71,6 +71,8 @@ class Photo:
         has_alpha: Whether `pixels` has four channels.
         icc_profile: The RGB colour profile that the crops must carry, or none. CMYK, gray and Lab
             pictures are converted to sRGB instead, by their own profile where they have one.
+        orientation: The EXIF orientation that stored pixels still need, 1 to 8.
+        plain_jpeg: The file, where any JPEG decoder gives the colours that Pillow gives, else none.
     """
 
     def __init__(self, data: bytes, format: str) -> None:
@@ -86,6 +88,8 @@ class Photo:
         self._orientation = self._read_orientation(image)
         self.size = Size(height, width) if self._orientation >= 5 else self._raw_size
         self.format = "MPO" if format == "JPEG" and "mp" in image.info else format
+        self.orientation = self._orientation
+        self.plain_jpeg = data if self.format == "JPEG" and _is_plain(image, data) else None
         self.has_alpha = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
         profile = image.info.get("icc_profile")
         self._source_profile: bytes | None = profile if isinstance(profile, bytes) and len(profile) >= 128 else None
@@ -210,6 +214,18 @@ class Photo:
             case 8:
                 return Window(width - y2, x1, width - y1, x2)
         return window
+
+
+def _is_plain(image: Image.Image, data: bytes) -> bool:
+    """Return whether the JPEG is whole, sequential, and in YCbCr by every sign that decoders go by."""
+    components = [layer[0] for layer in getattr(image, "layer", [])]
+    return (
+        image.mode == "RGB"
+        and components == [1, 2, 3]  # others may be the letters R, G and B
+        and image.info.get("adobe_transform", 1) == 1
+        and "progressive" not in image.info
+        and data.rstrip(b"\0").endswith(b"\xff\xd9")  # the end, which a file that is cut off lacks
+    )
 
 
 def upright(pixels: Tensor, orientation: int) -> Tensor:

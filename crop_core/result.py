@@ -52,6 +52,7 @@ class CropResult:
         detections: In total order; a detection's index is its id.
         crops: In the order that the request asked for.
         preview: The picture with boxes and windows drawn, a JPEG, where asked for.
+        note: What went another way than usual, such as a device whose memory ran out; mostly nothing.
     """
 
     source: str
@@ -63,9 +64,11 @@ class CropResult:
     detections: tuple[Detection, ...]
     crops: tuple[Crop, ...]
     preview: bytes | None = None
+    note: str = ""
 
     def record(self) -> dict[str, Any]:
-        """Return the object of detections.json."""
+        """Return the object of detections.json; `note` is in it when there is one."""
+        note = {"note": self.note} if self.note else {}
         return {
             "version": CONTRACT_VERSION,
             "source": self.source,
@@ -97,7 +100,7 @@ class CropResult:
                 for crop in self.crops
             ],
             "error": None,
-        }
+        } | note
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write the crops, detections.json and the preview into the folder, and return their paths.

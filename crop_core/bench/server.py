@@ -20,7 +20,7 @@ from crop_core.errors import CropError
 
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 120  # it takes 3 s; a loaded machine gets its time
-ANSWER_TIMEOUT_S = 60
+ANSWER_TIMEOUT_S = 180
 IMAGE_ENVIRONMENT = {"MALLOC_ARENA_MAX": "1"}  # what cog.yaml sets in the image
 
 
@@ -84,13 +84,14 @@ class Server:
 
 
 @contextmanager
-def running(log: Path, temporary: Path, *arguments: str) -> Iterator[Server]:
+def running(log: Path, temporary: Path, *arguments: str, predictor: str = "predict.py") -> Iterator[Server]:
     """Run the Cog server until the block ends, and yield it when it is ready.
 
     Args:
         log: The file that takes what it prints.
         temporary: The folder that it is to take for temporary files.
         arguments: More of the server's own, such as ``--upload-url``.
+        predictor: The file with the class `Predictor`, seen from the root.
 
     Raises:
         CropError: It does not become ready.
@@ -101,7 +102,8 @@ def running(log: Path, temporary: Path, *arguments: str) -> Iterator[Server]:
     environment = {
         **IMAGE_ENVIRONMENT,
         **os.environ,
-        "COG_PREDICT_TYPE_STUB": "predict.py:Predictor",
+        "COG_PREDICT_TYPE_STUB": f"{predictor}:Predictor",
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
         "PORT": str(port),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # its worker is `python` from there
         "TMPDIR": str(temporary),
