@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import functional as T
 
 from crop_core.attempts import answers, is_out_of_memory
 from crop_core.box import Size, Window
-from crop_core.photo import Photo
+from crop_core.photo import Photo, upright
 
 # Beyond this a picture is decoded by the CPU, which does so at a fraction of its scale: the device's resize takes
 # four bytes a value, 600 MB here.
@@ -85,20 +85,6 @@ class AcceleratedPhoto:
             return None  # a kind that nvJPEG does not know, or a broken file, of which the CPU's decoder speaks
         pixels = upright(pixels, self._photo.orientation)
         return pixels if tuple(pixels.shape[-2:]) == (self.size.height, self.size.width) else None
-
-
-def upright(pixels: Tensor, orientation: int) -> Tensor:
-    """Return the pixels turned as the EXIF orientation asks.
-
-    Args:
-        pixels: Tensor [C, H, W].
-        orientation: 1 to 8.
-    """
-    if orientation >= 5:
-        pixels = pixels.transpose(1, 2)
-    # What is left to flip: of 6, say, the transposed picture from right to left.
-    flips = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: (1, 2), 8: (1,)}.get(orientation)
-    return pixels.flip(flips) if flips else pixels
 
 
 def encode_jpeg(pixels: Tensor, quality: int, icc_profile: bytes | None) -> bytes:

@@ -4,7 +4,8 @@
     ├── ImageError    (ValueError)    the picture cannot be cropped: not a picture, broken, too large
     ├── RequestError  (ValueError)    an input is out of bounds or makes no sense beside another
     ├── WeightsError  (RuntimeError)  a detector's weights are missing or are not the ones expected
-    └── DeviceError   (RuntimeError)  the device asked for is not there or does not work
+    ├── DeviceError   (RuntimeError)  the device asked for is not there or does not work
+    └── OutputError   (OSError)       the disk does not take the crops
 
 A message is read by whoever called the API: what was expected, what came and what to do, with
 numbers and units, and no path of the machine that the model runs on.
@@ -31,3 +32,11 @@ class WeightsError(CropError, RuntimeError):
 
 class DeviceError(CropError, RuntimeError):
     """The device asked for is not there or does not work."""
+
+
+class OutputError(CropError, OSError):
+    """The disk does not take the crops; it is built as the `OSError` that says why."""
+
+    def __str__(self) -> str:
+        """Return the sentence, without the path of the file."""
+        return f"The crops cannot be written: {self.strerror}. Make room there, or choose another folder."

@@ -6,12 +6,9 @@ for it. This module knows nothing of detectors, windows' meaning or output files
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -20,6 +17,7 @@ from crop_core.color import as_rgb
 from crop_core.errors import ImageError
 from crop_core.format import DECODE_ERRORS, FORMATS, broken, format_of, opened
 from crop_core.limits import check_bytes, check_pixels, too_large
+from crop_core.resample import as_tensor, cut, resampled
 
 _ORIENTATION_TAG = 0x0112
 _TRANSPOSE = {  # EXIF orientation -> what makes the picture upright
@@ -125,7 +123,7 @@ class Photo:
         Raises:
             ImageError: The picture is broken.
         """
-        return _tensor(self._upright(self._decode(reduction)))
+        return as_tensor(self._upright(self._decode(reduction)))
 
     def resampled(self, window: Window, size: Size) -> Tensor:
         """Return a part of the picture, upright, at a size of its own: bicubic, antialiased where it shrinks.
@@ -151,13 +149,10 @@ class Photo:
         raw_size = (size.height, size.width) if self._orientation >= 5 else (size.width, size.height)
         x1, y1, x2, y2 = (side / reduction for side in raw.xyxy)
         if (x2 - x1, y2 - y1) == raw_size and x1.is_integer() and y1.is_integer():
-            # Image.crop would refuse windows beyond Pillow's own limit, which is lower than MAX_PIXELS.
-            image = image.transform(raw_size, Image.Transform.EXTENT, (x1, y1, x2, y2))
-        else:
-            # The last pixel of a reduced decode may stand for fewer than `reduction` of the source's.
-            box = (x1, y1, min(x2, image.width), min(y2, image.height))
-            image = _resized(image, raw_size, box)
-        return _tensor(self._upright(image))
+            return as_tensor(self._upright(cut(image, (int(x1), int(y1), int(x2), int(y2)))))
+        # The last pixel of a reduced decode may stand for fewer than `reduction` of the source's.
+        box = (x1, y1, min(x2, image.width), min(y2, image.height))
+        return upright(resampled(image, box, raw_size), self._orientation)
 
     def _upright(self, image: Image.Image) -> Image.Image:
         return image.transpose(_TRANSPOSE[self._orientation]) if self._orientation in _TRANSPOSE else image
@@ -233,30 +228,15 @@ def _is_plain(image: Image.Image, data: bytes) -> bool:
     )
 
 
-def _resized(image: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float]) -> Image.Image:
-    """Return the part of the image in the box at that size, its two halves made by two threads.
+def upright(pixels: Tensor, orientation: int) -> Tensor:
+    """Return the pixels turned as the EXIF orientation asks.
 
-    There are two of them on every machine, since where the halves meet their rounding may differ
-    from the whole's.
+    Args:
+        pixels: Tensor [C, H, W].
+        orientation: 1 to 8.
     """
-    # Colours are weighted by alpha, or those hidden under transparent pixels bleed into the edges.
-    source = image.convert("RGBa") if image.mode == "RGBA" else image
-    width, height = size
-    middle = height // 2
-    edge = box[1] + (box[3] - box[1]) * middle / height
-    result = Image.new(source.mode, size)
-
-    def fill(top: int, bottom: int, y1: float, y2: float) -> None:
-        if bottom > top:
-            part = source.resize((width, bottom - top), Image.Resampling.BICUBIC, (box[0], y1, box[2], y2))
-            result.paste(part, (0, top))
-
-    with ThreadPoolExecutor(1) as pool:
-        upper = pool.submit(fill, 0, middle, box[1], edge)
-        fill(middle, height, edge, box[3])
-        upper.result()
-    return result if image is source else result.convert(image.mode)
-
-
-def _tensor(image: Image.Image) -> Tensor:
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 2)
+    # What is left to flip: of 6, say, the transposed picture from right to left.
+    flips = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: (1, 2), 8: (1,)}.get(orientation)
+    return pixels.flip(flips) if flips else pixels

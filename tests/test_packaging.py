@@ -20,6 +20,7 @@ import torch
 import yaml
 from conftest import ROOT, SAMPLES
 
+from crop_core.bench.server import IMAGE_ENVIRONMENT
 from crop_core.detectors import ACCURATE
 
 # Rows of Cog's own matrix (replicate/cog at 6110c912, pkg/config/torch_compatibility.json):
@@ -187,6 +188,10 @@ def test_every_variable_of_the_environment_is_one_that_cog_lets_set() -> None:
     for entry in _cog()["environment"]:
         assert ENVIRONMENT.fullmatch(entry)
         assert not any(fnmatchcase(entry.partition("=")[0], pattern) for pattern in RESERVED)
+
+
+def test_the_benches_and_tests_run_the_server_in_the_environment_of_the_image() -> None:
+    assert {f"{name}={value}" for name, value in IMAGE_ENVIRONMENT.items()} <= set(_cog()["environment"])
 
 
 def test_cog_yaml_names_a_class_that_is_there() -> None:

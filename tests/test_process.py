@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from conftest import SAMPLES
 
-from crop_core.process import tune_process
+from crop_core.process import Scratch, tune_process
 
 CROP_TWICE = """
 import resource, sys
@@ -51,3 +55,53 @@ def test_what_the_environment_says_of_idle_threads_stands(
         monkeypatch.setenv(name, value)
     tune_process()
     assert os.environ.get("GOMP_SPINCOUNT") == expected
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scratch]:
+    """A process's folder; tempfile and the limit are put back."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(resource, "setrlimit", lambda which, limits: None)  # it could not be taken back
+    scratch = Scratch()
+    yield scratch
+    assert resource.getrlimit(resource.RLIMIT_FSIZE) == limit
+
+
+def test_temporary_files_are_made_in_the_scratch_folder_and_cleared(scratch: Scratch, tmp_path: Path) -> None:
+    with tempfile.NamedTemporaryFile(delete=False) as file:
+        assert Path(file.name).parent == scratch.folder
+    Path(tempfile.mkdtemp(), "deep").write_text("left")
+    (scratch.folder / "link").symlink_to(tmp_path)
+    (tmp_path / "mine").write_text("another's")
+    scratch.clear(keep=Path(file.name))
+    assert list(scratch.folder.iterdir()) == [Path(file.name)]
+    scratch.clear()
+    assert list(scratch.folder.iterdir()) == []
+    assert (tmp_path / "mine").read_text() == "another's"
+
+
+def test_the_scratch_folder_is_removed_when_the_process_ends(tmp_path: Path) -> None:
+    code = "from crop_core.process import Scratch; s = Scratch(); s.outputs.mkdir(); print(s.folder)"
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert Path(run.stdout.strip()).parent == tmp_path
+    assert list(tmp_path.iterdir()) == []
+
+
+ENDLESS = """
+from crop_core import process
+process._LARGEST_FILE = 100_000
+scratch = process.Scratch()
+with open(scratch.folder / "endless", "wb", buffering=0) as file:
+    try:
+        while True:
+            file.write(bytes(10_000))
+    except OSError as error:
+        print(error.strerror)
+"""
+
+
+def test_a_file_without_end_is_stopped() -> None:
+    run = subprocess.run([sys.executable, "-c", ENDLESS], capture_output=True, text=True, check=True)
+    assert run.stdout == "File too large\n"

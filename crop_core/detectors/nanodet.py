@@ -134,7 +134,7 @@ def decoded(outputs: list[Tensor]) -> tuple[Tensor, Tensor]:
     scores, boxes = [], []
     for stride, output in zip(STRIDES, outputs, strict=True):
         height, width = output.shape[-2:]
-        flat = output[0].permute(1, 2, 0).reshape(height * width, -1).float()
+        flat = output[0].permute(1, 2, 0).reshape(height * width, -1)
         scores.append(flat[:, : len(COCO_LABELS)].sigmoid())
         bins = flat[:, len(COCO_LABELS) :].reshape(-1, 4, BINS).softmax(-1)
         distances = (bins * torch.arange(BINS, device=flat.device, dtype=flat.dtype)).sum(-1) * stride
@@ -180,7 +180,7 @@ def propose_all(network: NanoDet, views: Sequence[View], longest_side: int) -> l
     """
     weight = network.stem.weight
     pictures = [letterboxed(view.pixels, longest_side).to(weight.device) for view in views]
-    inputs = [padded(normalized(picture).to(weight.dtype)) for picture in pictures]
+    inputs = [padded(normalized(picture), weight.dtype) for picture in pictures]
     labels = torch.arange(len(COCO_LABELS), device=weight.device)
     found = {}
     for group in by_shape(inputs):

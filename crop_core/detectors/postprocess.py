@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torchvision.ops import batched_nms, box_area, box_iou
 from torchvision.transforms.v2 import functional as T
 
@@ -100,14 +99,20 @@ def letterboxed(pixels: Tensor, longest_side: int) -> Tensor:
     return resized
 
 
-def padded(batch: Tensor) -> Tensor:
+def padded(batch: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return the network's input with zeros at the right and the bottom, to multiples of 32.
 
     Args:
-        batch: Float tensor [N, 3, H, W], normalised already, so that zero is the mean.
+        batch: Tensor [N, 3, H, W], normalised already, so that zero is the mean.
+        dtype: What the network computes with.
     """
-    height, width = batch.shape[-2:]
-    return F.pad(batch, (0, -width % PAD_TO, 0, -height % PAD_TO)).contiguous(memory_format=torch.channels_last)
+    count, channels, height, width = batch.shape
+    shape = (count, channels, height + -height % PAD_TO, width + -width % PAD_TO)
+    result = torch.empty(shape, dtype=dtype, device=batch.device, memory_format=torch.channels_last)
+    result[..., :height, :width] = batch
+    result[..., height:, :] = 0
+    result[..., width:] = 0
+    return result
 
 
 def by_shape(inputs: Sequence[Tensor]) -> list[list[int]]:
