@@ -33,8 +33,8 @@ def resolve_device(name: str) -> torch.device:
 def precision(device: torch.device) -> torch.dtype:
     """Return the floats that the shipped networks compute with on the device.
 
-    A CUDA device multiplies float16 several times as fast as float32, and a processor that multiplies bfloat16 in
-    hardware almost twice as fast; one that does not would only imitate it, slowly.
+    A CUDA device computes with half of them. A processor that multiplies bfloat16 in hardware does so almost twice
+    as fast as float32; one that does not would only imitate it, slowly.
     """
     import torch
 

@@ -63,12 +63,12 @@ def files_left(server: Server) -> list[str]:
 
 
 @contextmanager
-def served(folder: Path, session: pytest.Session, *arguments: str, predictor: str = "predict.py") -> Iterator[Server]:
+def served(folder: Path, session: pytest.Session, *arguments: str) -> Iterator[Server]:
     """Run the model's server in the folder; what it printed is shown when a test fails meanwhile."""
     log, temporary, before = folder / "log", folder / "tmp", session.testsfailed
     temporary.mkdir()
     try:
-        with running(log, temporary, *arguments, predictor=predictor) as server:
+        with running(log, temporary, *arguments) as server:
             yield server
     except CropError as error:
         pytest.fail(f"{error}\n{log.read_text()}")

@@ -17,6 +17,7 @@ from crop_core.errors import RequestError, WeightsError
 from crop_core.photo import open_photo
 
 CPU = torch.device("cpu")
+CPU_FLAGS = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
 EVERY_SAMPLE = sorted(path.name for path in SAMPLES.glob("*.jpg"))
 CUDA = torch.device("cuda")  # a name; nothing here asks whether there is one
 
@@ -135,6 +136,18 @@ def test_one_pixel_is_a_picture(detector: Detector) -> None:
     assert detector.detect(pixels, photo.size, 0.3, 0.5) == ()
 
 
+@pytest.mark.parametrize("name", ["fast", "balanced"])
+def test_networks_never_wait_for_their_device(name: str) -> None:
+    """Tensors of the device `meta` have no values: whatever asked for one would fail."""
+    meta = torch.device("meta")
+    detector = load_detector(name, meta)
+    sizes = [Size(640, 480), Size(480, 640), Size(640, 480)]
+    views = [View(torch.empty((3, size.height, size.width), dtype=torch.uint8, device=meta), size) for size in sizes]
+    with torch.inference_mode():
+        for propose in detector.passes:
+            assert [found.boxes.shape[1] for found in propose(views)] == [4, 4, 4]
+
+
 def assert_agree(one: tuple[Detection, ...], other: tuple[Detection, ...], least_score: float) -> None:
     """Hold detections to scores within 0.02 and boxes within 2 px of one another.
 
@@ -151,50 +164,25 @@ def assert_agree(one: tuple[Detection, ...], other: tuple[Detection, ...], least
                 ), f"{detection} has no like"
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("name", ["fast", "balanced"])
 @pytest.mark.parametrize("sample", EVERY_SAMPLE)
-def test_bfloat16_sees_what_float32_sees(name: str, sample: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = []
-    for dtype in (torch.float32, torch.bfloat16):
-        monkeypatch.setattr("crop_core.detectors.precision", lambda _, dtype=dtype: dtype)
-        found.append(found_in(load_detector(name, CPU), sample))
-    assert found[0] != found[1] or not found[0]
-    assert_agree(*found, least_score=0.4)  # of several weak boxes on one thing another may win
+def test_half_the_precision_sees_the_same(name: str, sample: str, dtype: torch.dtype) -> None:
+    """What a GPU and some processors compute with, which every CPU can imitate."""
+    exact, half = (found_in(load_detector(name, CPU, floats), sample) for floats in (torch.float32, dtype))
+    assert exact != half or not exact
+    assert_agree(exact, half, least_score=0.4)  # of several weak boxes on one thing another may win
+
+
+def test_half_precision_is_cudas_and_that_of_processors_made_for_it() -> None:
+    assert precision(torch.device("cuda")) is torch.float16
+    assert precision(torch.device("mps")) is torch.float32
+    assert precision(CPU) is (torch.bfloat16 if " avx512_bf16" in CPU_FLAGS else torch.float32)
 
 
 @pytest.mark.parametrize("name", ["fast", "balanced"])
-def test_networks_never_wait_for_their_device(name: str) -> None:
-    """Tensors of the device `meta` have no values: whatever asked for one would fail."""
-    meta = torch.device("meta")
-    detector = load_detector(name, meta)
-    sizes = [Size(640, 480), Size(480, 640), Size(640, 480)]
-    views = [View(torch.empty((3, size.height, size.width), dtype=torch.uint8, device=meta), size) for size in sizes]
-    with torch.inference_mode():
-        for propose in detector.passes:
-            assert [found.boxes.shape[1] for found in propose(views)] == [4, 4, 4]
-
-
-@pytest.mark.parametrize("sample", ["astronaut.jpg", "pair.jpg"])
-def test_half_precision_sees_what_float32_sees(sample: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a GPU computes with, done by the CPU."""
-    found = []
-    for dtype in (torch.float32, torch.float16):
-        monkeypatch.setattr("crop_core.detectors.precision", lambda _, dtype=dtype: dtype)
-        found.append(found_in(load_detector("fast", CPU), sample))
-    assert_agree(*found, least_score=0.32)
-
-
-def test_half_precision_is_cudas_alone() -> None:
-    assert precision(CUDA) == torch.float16
-    assert torch.float16 not in (precision(CPU), precision(torch.device("mps")))
-
-
-@pytest.mark.parametrize("name", ["fast", "balanced"])
-def test_pictures_of_one_shape_and_others_are_seen_together_as_alone(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("crop_core.detectors.precision", lambda _: torch.float32)
-    detector = load_detector(name, CPU)
+def test_pictures_of_one_shape_and_others_are_seen_together_as_alone(name: str) -> None:
+    detector = load_detector(name, CPU, torch.float32)
     photos = [open_photo((SAMPLES / f"{name}.jpg").read_bytes()) for name in ("astronaut", "cat", "astronaut", "pair")]
     views = [View(photo.pixels(), photo.size) for photo in photos]
     together = detector.detect_all(views, 0.3, 0.5)

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import count, islice
 
 import pytest
-import torch
 from conftest import SAMPLES, encoded, ramp
 from PIL import Image
 
@@ -52,10 +51,7 @@ def test_many_pictures_come_out_in_their_order_as_each_does_alone(
 
 
 @pytest.mark.parametrize("size", [2, 8])
-def test_pictures_of_a_batch_come_out_as_they_do_alone(
-    pictures: list[bytes], size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("crop_core.detectors.precision", lambda _: torch.float32)
+def test_pictures_of_a_batch_come_out_as_they_do_alone(pictures: list[bytes], size: int) -> None:
     cropper = Cropper("cpu", "fast")
     cropper.detector("fast").batch = size
     good = [data for data in pictures if alone(cropper, data)[0] is not ImageError]

@@ -32,7 +32,7 @@ from serving import (
 )
 
 from crop_core import CropError, CropRequest, ImageError, Size
-from crop_core.bench.server import Server
+from crop_core.bench.server import Server, running
 from crop_core.framing import plan_crops
 from crop_core.photo import open_photo
 
@@ -259,3 +259,19 @@ def test_at_most_one_predictions_files_stay_behind(server: Server) -> None:
     assert files_left(server) == []
     server.predict(image=ASTRONAUT, preview=True)
     assert files_left(server) == ["00_person_match_input.webp", "detections.json", "preview.jpg"]
+
+
+# ---- a device that is lost
+
+
+def test_lost_device_fails_its_prediction_and_all_later_ones_and_the_server_says_that_it_is_unhealthy(
+    tmp_path: Path,
+) -> None:
+    with running(tmp_path / "log", tmp_path, predictor="tests/lost_device.py") as server:
+        assert server.health() == "READY"
+        answers = [server.predict(image=CAT) for _ in range(2)]
+        for answer in answers:
+            assert answer["status"] == "failed"
+            assert "The device meta does not work any more" in answer["error"]
+            assert "output" not in answer
+        assert server.health() == "UNHEALTHY"

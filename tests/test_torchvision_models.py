@@ -310,13 +310,12 @@ def test_file_of_other_shapes_is_refused(put: Put) -> None:
 
 
 @pytest.mark.parametrize("name", [SMALLEST, FROZEN, RESNET])
-def test_convolutions_are_halved_and_what_decodes_boxes_is_not(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "precision", lambda _: torch.float16)
+def test_convolutions_are_halved_and_what_decodes_boxes_is_not(name: str) -> None:
     torch.manual_seed(0)
     small = {} if name == SMALLEST else {"min_size": 96, "max_size": 128}
     plain = get_model(name, weights=None, weights_backbone=None, **small).eval()
     other = deepcopy(plain)
-    half = models.converted(other, torch.device("cpu"))
+    half = models.converted(other, torch.device("cpu"), torch.float16)
     kinds = {key.replace(".inner", ""): value.dtype for key, value in half.named_parameters()}
     assert {kinds[key] for key in kinds if key.startswith("backbone")} == {torch.float16}
     x = [torch.rand((3, 96, 128))]
@@ -330,10 +329,10 @@ def test_convolutions_are_halved_and_what_decodes_boxes_is_not(name: str, monkey
             assert (one - two).abs().max() <= 0.02 * one.abs().max()
 
 
-def test_model_stays_in_single_precision_on_a_cpu() -> None:
+def test_model_in_single_precision_stays_as_it_is() -> None:
     model = get_model(SMALLEST, weights=None, weights_backbone=None)
     before = [type(module) for module in model.modules()]
-    assert models.converted(model, torch.device("cpu")) is model
+    assert models.converted(model, torch.device("cpu"), torch.float32) is model
     assert [type(module) for module in model.modules()] == before
 
 

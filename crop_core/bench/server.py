@@ -20,7 +20,7 @@ from crop_core.errors import CropError
 
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 120  # it takes 3 s; a loaded machine gets its time
-ANSWER_TIMEOUT_S = 60
+ANSWER_TIMEOUT_S = 180
 IMAGE_ENVIRONMENT = {"MALLOC_ARENA_MAX": "1"}  # what cog.yaml sets in the image
 
 
@@ -91,7 +91,7 @@ def running(log: Path, temporary: Path, *arguments: str, predictor: str = "predi
         log: The file that takes what it prints.
         temporary: The folder that it is to take for temporary files.
         arguments: More of the server's own, such as ``--upload-url``.
-        predictor: The file that holds the class Predictor, seen from the project's root.
+        predictor: The file with the class `Predictor`, seen from the root.
 
     Raises:
         CropError: It does not become ready.
@@ -103,6 +103,7 @@ def running(log: Path, temporary: Path, *arguments: str, predictor: str = "predi
         **IMAGE_ENVIRONMENT,
         **os.environ,
         "COG_PREDICT_TYPE_STUB": f"{predictor}:Predictor",
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
         "PORT": str(port),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # its worker is `python` from there
         "TMPDIR": str(temporary),

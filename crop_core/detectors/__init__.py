@@ -82,35 +82,37 @@ def resolve(name: str, device: torch.device) -> str:
     return "accurate" if torchvision.weights_path(ACCURATE).is_file() else "balanced"
 
 
-def load_detector(name: str, device: torch.device) -> Detector:
+def load_detector(name: str, device: torch.device, dtype: torch.dtype | None = None) -> Detector:
     """Return the detector of that name, its weights loaded onto the device.
 
     Args:
         name: One of `NAMES` or of `torchvision.MODELS`.
         device: Where the networks run.
+        dtype: What their convolutions compute with; the device's own `precision` when none.
 
     Raises:
         RequestError: No detector has that name.
         WeightsError: The weights are absent or not the ones expected.
     """
+    dtype = dtype or precision(device)
     name = resolve(name, device)
     name = ACCURATE if name == "accurate" else name
     if name not in ("fast", "balanced", *torchvision.MODELS):
         raise RequestError(f"detector is one of {', '.join(NAMES + torchvision.MODELS)}; got {name!r}.")
     on_gpu = device.type != "cpu"  # a CPU is busy with one picture, and several at once only wait for one another
-    faces = _ready(yunet.YuNet(), "yunet_2023mar.safetensors", device)
+    faces = _ready(yunet.YuNet(), "yunet_2023mar.safetensors", device, dtype)
 
     def face_pass(views: Sequence[View]) -> list[Candidates]:
         return yunet.propose_all(faces, views)
 
     if name in torchvision.MODELS:
-        model = torchvision.converted(torchvision.load(name), device)
+        model = torchvision.converted(torchvision.load(name), device, dtype)
 
         def model_pass(views: Sequence[View]) -> list[Candidates]:
             return torchvision.propose_all(model, name, views)
 
         return Detector(name, torchvision.LONGEST_SIDE, (model_pass, face_pass), LARGE_BATCH if on_gpu else 1)
-    objects = _ready(nanodet.NanoDet(), "nanodet_g.safetensors", device)
+    objects = _ready(nanodet.NanoDet(), "nanodet_g.safetensors", device, dtype)
     sides = (416,) if name == "fast" else (416, 640)
 
     def object_pass(views: Sequence[View]) -> list[Candidates]:
@@ -121,7 +123,7 @@ def load_detector(name: str, device: torch.device) -> Detector:
     return Detector(shown, max(yunet.LONGEST_SIDES), (object_pass, face_pass), SMALL_BATCH if on_gpu else 1)
 
 
-def _ready(network: Network, weights_name: str, device: torch.device) -> Network:
+def _ready(network: Network, weights_name: str, device: torch.device, dtype: torch.dtype) -> Network:
     network.load_state_dict(weights.load_tensors(weights_name))
-    network.eval().requires_grad_(False).to(device, precision(device), memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks the three
+    network.eval().requires_grad_(False).to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks the three
     return network

@@ -20,7 +20,6 @@ from torchvision.models import get_model, get_model_weights
 from crop_core.box import Size
 from crop_core.detection import COCO_LABELS
 from crop_core.detectors.postprocess import Candidates, View, by_shape, letterboxed
-from crop_core.device import precision
 from crop_core.errors import WeightsError
 from crop_core.weights import check_sha256
 
@@ -99,30 +98,29 @@ def load(name: str) -> nn.Module:
     return model.eval()
 
 
-def converted(model: nn.Module, device: torch.device) -> nn.Module:
-    """Return the model on the device, in channels-last memory, its convolutions in half precision where that is CUDA's.
+def converted(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """Return the model on the device, in channels-last memory, its convolutions in that type.
 
     What decodes boxes stays in single precision: in half of it numbers from 1024 on are whole pixels.
     """
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-    if precision(device) != torch.float16:
-        return model
     for owner in (model, getattr(model, "rpn", model), getattr(model, "roi_heads", model)):
         for name in CONVOLUTIONS:
-            if isinstance(getattr(owner, name, None), nn.Module):
-                setattr(owner, name, _Halved(getattr(owner, name)))
+            if dtype != torch.float32 and isinstance(getattr(owner, name, None), nn.Module):
+                setattr(owner, name, _Narrow(getattr(owner, name), dtype))
     return model
 
 
-class _Halved(nn.Module):
-    """Computes in half precision what comes and goes in single."""
+class _Narrow(nn.Module):
+    """Computes in a narrower type than that of what goes in and comes out, single precision."""
 
-    def __init__(self, inner: nn.Module) -> None:
+    def __init__(self, inner: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
-        self.inner = inner.half()
+        self.inner = inner.to(dtype)
+        self.dtype = dtype
 
     def forward(self, *values: Any) -> Any:
-        return _as(self.inner(*(_as(value, torch.float16) for value in values)), torch.float32)
+        return _as(self.inner(*(_as(value, self.dtype) for value in values)), torch.float32)
 
 
 def _as(value: Any, dtype: torch.dtype) -> Any:

@@ -146,7 +146,7 @@ def kind(answer: dict[str, Any]) -> str:
     if answer["status"] == "succeeded" and any("application/json" in uri for uri in answer["output"]):
         return "crop"
     # The core's own sentence, or what Cog says of an address that it cannot fetch.
-    clear = r"Prediction failed: .*(Image|Request|Weights)Error: [^\n]{10,400}\.|Input validation error: [^\n]{10,500}"
+    clear = r"Prediction failed: .*(Image|Request|Weights)Error: [^\n]{10,500}\.|Input validation error: [^\n]{10,500}"
     if answer["status"] == "failed" and re.fullmatch(clear, answer["error"]):
         return "clear error"
     return json.dumps(answer)[:500]
