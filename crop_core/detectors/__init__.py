@@ -106,7 +106,9 @@ def load_detector(name: str, device: torch.device, dtype: torch.dtype | None = N
         return yunet.propose_all(faces, views)
 
     if name in torchvision.MODELS:
-        model = torchvision.converted(torchvision.load(name), device, dtype)
+        # Nobody has measured what bfloat16 costs these in precision, so a CPU computes them in single.
+        narrow = dtype if device.type == "cuda" else torch.float32
+        model = torchvision.converted(torchvision.load(name), device, narrow)
 
         def model_pass(views: Sequence[View]) -> list[Candidates]:
             return torchvision.propose_all(model, name, views)
