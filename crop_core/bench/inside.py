@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from itertools import repeat
 from statistics import median, quantiles
 
 import torch
@@ -13,6 +15,7 @@ from crop_core.cropper import OVERSAMPLING, Cropper
 from crop_core.detectors.postprocess import View
 from crop_core.photo import open_photo
 from crop_core.request import CropRequest
+from crop_core.result import CropResult
 
 STAGES = ("open", "decode", "detect", "face", "frame", "render", "encode")
 SIDE = 1080  # px of the square crops
@@ -75,6 +78,11 @@ def stages(cropper: Cropper, data: bytes, runs: int) -> dict[str, Times]:
     return {stage: Times.of(values) for stage, values in spent.items()}
 
 
+def whole(cropper: Cropper, data: bytes, runs: int) -> Times:
+    """Time whole crops, from a file's bytes to a file's bytes."""
+    return in_turn({"whole": partial(cropper.crop, data, square_request())}, runs)["whole"]
+
+
 def in_turn(contenders: Mapping[str, Callable[[], object]], runs: int, limit_s: float = 60) -> dict[str, Times]:
     """Time several callables A B A B, each warmed up once.
 
@@ -98,9 +106,19 @@ def in_turn(contenders: Mapping[str, Callable[[], object]], runs: int, limit_s: 
 
 
 def throughput(cropper: Cropper, data: bytes, pictures: int) -> float:
-    """Return pictures a second, one after another."""
+    """Return pictures a second, many at once."""
     request = square_request()
     start = time.perf_counter()
-    for _ in range(pictures):
-        cropper.crop(data, request)
+    for result in cropper.crop_many(repeat(data, pictures), request):
+        assert isinstance(result, CropResult)
     return round(pictures / (time.perf_counter() - start), 2)
+
+
+def device_memory(cropper: Cropper, data: bytes) -> float | None:
+    """Return how many MB of a CUDA device PyTorch held at most for one crop, networks and all; none on others."""
+    if cropper.device.type != "cuda":
+        return None
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    cropper.crop(data, square_request())
+    return round(torch.cuda.max_memory_reserved() / 1e6, 1)
