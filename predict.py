@@ -11,7 +11,7 @@ from cog import BasePredictor, Input, Path
 import crop_core
 from crop_core import CropRequest, ImageError
 from crop_core.doctor import ready_cropper
-from crop_core.process import Scratch, tune_process
+from crop_core.process import Scratch, open_data_uris_once, tune_process
 
 
 class Predictor(BasePredictor):
@@ -20,6 +20,7 @@ class Predictor(BasePredictor):
     def setup(self) -> None:
         """Examine the device, load the detector once and warm it up; nothing is downloaded."""
         tune_process()
+        open_data_uris_once()
         self.scratch = Scratch()  # takes the server's downloads, too
         self.cropper = ready_cropper(device="auto", detector="auto")
 
