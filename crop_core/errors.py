@@ -4,7 +4,8 @@
     ├── ImageError    (ValueError)    the picture cannot be cropped: not a picture, broken, too large
     ├── RequestError  (ValueError)    an input is out of bounds or makes no sense beside another
     ├── WeightsError  (RuntimeError)  a detector's weights are missing or are not the ones expected
-    └── DeviceError   (RuntimeError)  the device asked for is not there or does not work
+    ├── DeviceError   (RuntimeError)  the device asked for is not there or does not work
+    └── SettingError  (ValueError)    an environment variable has a value that makes no sense
 
 A message is read by whoever called the API: what was expected, what came and what to do, with
 numbers and units, and no path of the machine that the model runs on.
@@ -31,3 +32,7 @@ class WeightsError(CropError, RuntimeError):
 
 class DeviceError(CropError, RuntimeError):
     """The device asked for is not there or does not work."""
+
+
+class SettingError(CropError, ValueError):
+    """An environment variable has a value that makes no sense."""

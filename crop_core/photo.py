@@ -16,10 +16,10 @@ from PIL import Image
 from torch import Tensor
 
 from crop_core.box import Size, Window
-from crop_core.color import as_rgb
+from crop_core.decoder import decoded_apart
 from crop_core.errors import ImageError
-from crop_core.format import DECODE_ERRORS, FORMATS, broken, format_of, opened
-from crop_core.limits import check_bytes, check_pixels, too_large
+from crop_core.format import DECODE_ERRORS, DECODED_APART, FORMATS, decoded, format_of, opened
+from crop_core.limits import check_bytes
 
 _ORIENTATION_TAG = 0x0112
 _TRANSPOSE = {  # EXIF orientation -> what makes the picture upright
@@ -39,7 +39,7 @@ _SPARE = {1: 1.0, 2: 4 / 3, 4: 4 / 3, 8: 3 / 2}
 
 
 def read_photo(path: Path) -> bytes:
-    """Return the bytes of a picture file; one beyond `MAX_BYTES` is not read.
+    """Return the bytes of a picture file; one beyond `max_bytes` is not read.
 
     Raises:
         ImageError: The file is too large or cannot be read.
@@ -56,7 +56,7 @@ def open_photo(data: bytes) -> Photo:
 
     Raises:
         ImageError: The bytes are no picture of a format on the list, or it is broken or beyond
-            the limits `MAX_BYTES`, `MAX_PIXELS` and `MAX_SIDE`.
+            the limits of `limits.Limits`.
     """
     if not data:
         raise ImageError(f"The file is empty (0 bytes); send a {FORMATS} picture.")
@@ -81,19 +81,15 @@ class Photo:
         self._kind = format
         self._decoded: dict[int, Image.Image] = {}
         image = opened(self._data, self._kind)
-        width, height = image.size
-        check_pixels(width, height)
-        self._raw_size = Size(width, height)
+        self._raw_size = Size(*image.size)
         self._first: Image.Image | None = image
         self._orientation = self._read_orientation(image)
-        self.size = Size(height, width) if self._orientation >= 5 else self._raw_size
+        self.size = Size(*image.size[::-1]) if self._orientation >= 5 else self._raw_size
         self.format = "MPO" if format == "JPEG" and "mp" in image.info else format
         self.has_alpha = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
         profile = image.info.get("icc_profile")
-        self._source_profile: bytes | None = profile if isinstance(profile, bytes) and len(profile) >= 128 else None
-        space = self._source_profile[16:20] if self._source_profile else b""
-        in_rgb = image.mode in ("RGB", "RGBA", "RGBX", "P", "PA")
-        self.icc_profile = self._source_profile if in_rgb and space == b"RGB " else None
+        is_rgb = isinstance(profile, bytes) and len(profile) >= 128 and profile[16:20] == b"RGB "
+        self.icc_profile = profile if is_rgb and image.mode in ("RGB", "RGBA", "RGBX", "P", "PA") else None
 
     @cached_property
     def reductions(self) -> tuple[int, ...]:
@@ -177,21 +173,15 @@ class Photo:
         if reduction not in self.reductions:
             raise ValueError(f"a {self._kind} picture is decoded at 1/{self.reductions}, not at 1/{reduction}")
         image, self._first = self._first or opened(self._data, self._kind), None
-        try:
+        width, height = self._raw_size.width, self._raw_size.height
+        mode = "RGBA" if self.has_alpha else "RGB"
+        if self._kind in DECODED_APART:
+            del image  # it may hold a copy of the file
+            image = decoded_apart(self._data, self._kind, (width, height), mode)
+        else:
             if reduction > 1:
-                width, height = self._raw_size.width, self._raw_size.height
                 image.draft(None, (width // reduction, height // reduction))
-            image.load()
-            expected = (-(-self._raw_size.width // reduction), -(-self._raw_size.height // reduction))
-            if image.size != expected:
-                raise broken(self._kind)  # libheif may find another size in the pixels than in the header
-            image = as_rgb(image, self._source_profile, self.has_alpha)
-        except ImageError:
-            raise
-        except Image.DecompressionBombError as error:
-            raise too_large() from error
-        except DECODE_ERRORS as error:
-            raise broken(self._kind) from error
+            image = decoded(image, self._kind, (-(-width // reduction), -(-height // reduction)), mode)
         self._decoded[reduction] = image
         return image
 
