@@ -14,8 +14,9 @@ import os
 _M_MMAP_THRESHOLD, _MMAP_THRESHOLD = -3, 32 * 2**20
 _M_TRIM_THRESHOLD, _TRIM_THRESHOLD = -1, 128 * 2**20
 # How often an idle thread of GNU's OpenMP looks for work before it sleeps. By default it looks for so long that
-# it holds a core while the crop is resampled; one that sleeps at once comes late to the next layer.
-_SPIN_COUNT = "100000"
+# it holds a core while the crop is resampled, and where others want the cores a picture takes tenfold the time;
+# one that sleeps at once comes late to the next layer.
+_SPIN_COUNT = "1000"
 
 
 def tune_process() -> None:

@@ -209,7 +209,7 @@ class TestDryRun:
     ) -> None:
         request = CropRequest(mode="objects", aspect_ratios=("1:1", "free"), width=100, preview=True)
         dry, real = cropper.crop(astronaut, request, dry_run=True), cropper.crop(astronaut, request)
-        assert len(real.crops) > 2
+        assert len(real.crops) > 1
         assert [crop.plan for crop in dry.crops] == [crop.plan for crop in real.crops]
         assert dry.detections == real.detections
         assert files(dry) == [(None, None)] * len(real.crops)

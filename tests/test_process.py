@@ -38,7 +38,7 @@ def test_the_next_picture_uses_the_memory_of_the_last() -> None:
 
 @pytest.mark.parametrize(
     ("environment", "expected"),
-    [({}, "100000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "PASSIVE"}, None)],
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "PASSIVE"}, None)],
     ids=["nothing-set", "a-count-set", "a-policy-set"],
 )
 def test_what_the_environment_says_of_idle_threads_stands(
