@@ -19,6 +19,7 @@ from crop_core.detectors import Detector, load_detector
 from crop_core.device import resolve_device
 from crop_core.encode import encode, file_name, format_for
 from crop_core.framing import plan_crops
+from crop_core.limits import check_crops
 from crop_core.photo import open_photo
 from crop_core.preview import draw_preview
 from crop_core.render import on_white, render
@@ -80,6 +81,7 @@ class Cropper:
 
         Raises:
             ImageError: The picture cannot be cropped.
+            RequestError: The crops would have too many pixels.
             WeightsError: The request's detector has no weights here.
         """
         request = request or CropRequest()
@@ -88,8 +90,8 @@ class Cropper:
 
         with _timed(timings, "decode"):
             photo = open_photo(data)
-            reduction = photo.reduction_for(OVERSAMPLING * detector.longest_side)
-            pixels = on_white(photo.pixels(reduction).to(self.device))
+            longest_side = OVERSAMPLING * detector.longest_side
+            pixels = on_white(photo.seen(longest_side).to(self.device))
         with _timed(timings, "detect"):
             floor = min(request.score_threshold, WEAK_SCORE) if request.mode == "subject" else request.score_threshold
             seen = detector.detect(pixels, photo.size, floor, request.iou_threshold)
@@ -99,6 +101,7 @@ class Cropper:
             found = bool(subjects_among(detections, photo.size, request))
             saliency = None if found or request.if_none != "saliency" else saliency_grid(pixels)
             plans = plan_crops(detections, photo.size, request, weak=weak, saliency=saliency)
+            check_crops((plan.output_size.width, plan.output_size.height) for plan in plans)
         crops = []
         output_format = format_for(request.output_format, photo.format)
         for index, plan in enumerate(plans):
@@ -112,7 +115,8 @@ class Cropper:
             crops.append(Crop(plan, file_name(index, plan.label, plan.aspect_ratio, output_format), encoded))
         preview = None
         if request.preview and not dry_run:
-            preview = draw_preview(pixels, photo.size, detections, tuple(crops), photo.icc_profile)
+            own_colors = on_white(photo.small(longest_side))
+            preview = draw_preview(own_colors, photo.size, detections, tuple(crops), photo.icc_profile)
         return CropResult(
             source,
             photo.size,

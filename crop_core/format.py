@@ -28,7 +28,7 @@ from PIL import (
 
 from crop_core.color import as_rgb
 from crop_core.errors import ImageError
-from crop_core.limits import check_picture, limits, too_large, too_slow
+from crop_core.limits import limits, too_large, too_slow
 
 # These decoders take a file whole, and their time has no bound by the file's size or its pixels.
 DECODED_APART = ("AVIF", "HEIF", "TIFF")
@@ -257,14 +257,10 @@ def opened(data: bytes, kind: str) -> Image.Image:
     """Return the picture with its header read, by the decoder of that format.
 
     Raises:
-        ImageError: The header is broken or tells of something beyond the limits.
+        ImageError: The header is broken, or its parts are more than the limits allow.
     """
     with _refused(kind):
-        image = _OPENERS[kind](Source(data))
-    # Counting the frames of the others would mean to read the whole file.
-    frames = getattr(image, "n_frames", 1) if kind in ("PNG", "WEBP", "AVIF") else 1
-    check_picture(kind, *image.size, len(data), frames)
-    return image
+        return _OPENERS[kind](Source(data))
 
 
 def decoded(image: Image.Image, kind: str, size: tuple[int, int], mode: str) -> Image.Image:

@@ -7,9 +7,10 @@ field's name in capitals, such as ``CROP_CORE_MAX_PIXELS=50000000``.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
-from crop_core.errors import ImageError, SettingError
+from crop_core.errors import ImageError, RequestError, SettingError
 
 PREFIX = "CROP_CORE_"
 
@@ -35,7 +36,10 @@ class Limits:
         max_tags: A TIFF's; cameras write some 150.
         max_tag_values: Numbers in a TIFF's tags; 210 megapixels in tiles of 16 x 16 are 820,000 tiles
             with an offset and a length each.
+        max_profile_bytes: A colour profile's; those of presses have up to 3 MB, and each crop carries it.
         max_decode_s: Seconds for one decoding; 200 megapixels take about 5 on a slow machine.
+        max_crop_pixels: Of all crops of a picture together, which are kept until the last is done;
+            the default 20 crops of 20 megapixels.
     """
 
     max_bytes: int = 256 * 2**20
@@ -48,7 +52,9 @@ class Limits:
     max_chunks: int = 100_000
     max_tags: int = 1_000
     max_tag_values: int = 2_000_000
+    max_profile_bytes: int = 4 * 2**20
     max_decode_s: int = 30
+    max_crop_pixels: int = 400_000_000
 
 
 def limits() -> Limits:
@@ -62,7 +68,7 @@ def limits() -> Limits:
 
 
 def _number(name: str, text: str) -> int:
-    if text.isascii() and text.isdigit() and len(text) <= 18 and int(text) >= 1:
+    if text.isascii() and text.isdigit() and len(text) <= 15 and int(text) >= 1:
         return int(text)
     raise SettingError(f"{PREFIX}{name.upper()} is a whole number of at least 1, got {text[:40]!r}.")
 
@@ -80,7 +86,7 @@ def check_bytes(length: int) -> None:
         )
 
 
-def check_picture(kind: str, width: int, height: int, length: int, frames: int = 1) -> None:
+def check_picture(kind: str, width: int, height: int, length: int, frames: int = 1, profile: int = 0) -> None:
     """Refuse what a header tells of a picture that is beyond a limit.
 
     Args:
@@ -89,9 +95,11 @@ def check_picture(kind: str, width: int, height: int, length: int, frames: int =
         height: In pixels.
         length: The file's, in bytes.
         frames: How many pictures the header counts.
+        profile: The colour profile's, in bytes.
 
     Raises:
-        ImageError: It has too many pixels or frames, too long a side or too few bytes for its pixels.
+        ImageError: It has too many pixels or frames, too long a side, too large a profile or too
+            few bytes for its pixels.
     """
     most = limits()
     pixels = width * height
@@ -105,6 +113,28 @@ def check_picture(kind: str, width: int, height: int, length: int, frames: int =
         )
     if frames > most.max_frames:
         raise ImageError(f"The picture has {frames} frames; at most {most.max_frames} are accepted. Send the first.")
+    if profile > most.max_profile_bytes:
+        raise ImageError(
+            f"The picture has a colour profile of {_mebibytes(profile)}; at most "
+            f"{_mebibytes(most.max_profile_bytes)} are accepted. Convert it to sRGB."
+        )
+
+
+def check_crops(sizes: Iterable[tuple[int, int]]) -> None:
+    """Refuse crops of together more than `max_crop_pixels`.
+
+    Args:
+        sizes: Width and height of each, in pixels.
+
+    Raises:
+        RequestError: They have more.
+    """
+    pixels = [width * height for width, height in sizes]
+    if sum(pixels) > (most := limits().max_crop_pixels):
+        raise RequestError(
+            f"The {len(pixels)} crops would have {_megapixels(sum(pixels))} together; one picture's may have "
+            f"{_megapixels(most)}. Ask for a smaller width or height, or a smaller max_crops."
+        )
 
 
 def max_pixels_of(kind: str) -> int:

@@ -16,10 +16,11 @@ from PIL import Image
 from torch import Tensor
 
 from crop_core.box import Size, Window
+from crop_core.color import in_srgb
 from crop_core.decoder import decoded_apart
 from crop_core.errors import ImageError
 from crop_core.format import DECODE_ERRORS, DECODED_APART, FORMATS, decoded, format_of, opened
-from crop_core.limits import check_bytes
+from crop_core.limits import check_bytes, check_picture
 
 _ORIENTATION_TAG = 0x0112
 _TRANSPOSE = {  # EXIF orientation -> what makes the picture upright
@@ -61,6 +62,18 @@ def open_photo(data: bytes) -> Photo:
     if not data:
         raise ImageError(f"The file is empty (0 bytes); send a {FORMATS} picture.")
     check_bytes(len(data))
+    kind = format_of(data)
+    photo = Photo(data, kind)
+    check_picture(kind, photo.size.width, photo.size.height, len(data), photo.frames, photo.profile_bytes)
+    return photo
+
+
+def reopened(data: bytes) -> Photo:
+    """Return a picture that this package wrote; no limits hold for it.
+
+    Raises:
+        ImageError: The bytes are no picture of a format on the list, or it is broken.
+    """
     return Photo(data, format_of(data))
 
 
@@ -69,6 +82,8 @@ class Photo:
 
     Attributes:
         size: Upright width and height, after the EXIF orientation is applied.
+        frames: How many pictures the header counts; 1 where counting would mean to read the whole file.
+        profile_bytes: The length of the file's colour profile, of whatever kind.
         format: Pillow's name of the format: JPEG, MPO, PNG, WEBP, AVIF, HEIF, TIFF, BMP or GIF.
         has_alpha: Whether `pixels` has four channels.
         icc_profile: The RGB colour profile that the crops must carry, or none. CMYK, gray and Lab
@@ -85,9 +100,11 @@ class Photo:
         self._first: Image.Image | None = image
         self._orientation = self._read_orientation(image)
         self.size = Size(*image.size[::-1]) if self._orientation >= 5 else self._raw_size
+        self.frames: int = getattr(image, "n_frames", 1) if format in ("PNG", "WEBP", "AVIF") else 1
         self.format = "MPO" if format == "JPEG" and "mp" in image.info else format
         self.has_alpha = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
         profile = image.info.get("icc_profile")
+        self.profile_bytes = len(profile) if isinstance(profile, bytes) else 0
         is_rgb = isinstance(profile, bytes) and len(profile) >= 128 and profile[16:20] == b"RGB "
         self.icc_profile = profile if is_rgb and image.mode in ("RGB", "RGBA", "RGBX", "P", "PA") else None
 
@@ -118,6 +135,29 @@ class Photo:
             ImageError: The picture is broken.
         """
         return _tensor(self._upright(self._decode(reduction)))
+
+    def small(self, longest_side: int) -> Tensor:
+        """Return the whole picture, upright, with at least `longest_side` pixels on the longer side if it has them.
+
+        It has less than twice as many, but a JPEG's that is decoded at a fraction of its size.
+
+        Returns:
+            As `pixels`.
+
+        Raises:
+            ImageError: The picture is broken.
+        """
+        return _tensor(self._upright(self._small(longest_side)))
+
+    def seen(self, longest_side: int) -> Tensor:
+        """Return the same as `small` in sRGB, the colours that networks are trained on."""
+        image = self._small(longest_side)
+        return _tensor(self._upright(in_srgb(image, self.icc_profile) if self.icc_profile else image))
+
+    def _small(self, longest_side: int) -> Image.Image:
+        image = self._decode(self.reduction_for(longest_side))
+        factor = max(image.size) // longest_side
+        return image.reduce(factor) if factor > 1 else image
 
     def resampled(self, window: Window, size: Size) -> Tensor:
         """Return a part of the picture, upright, at a size of its own: bicubic, antialiased where it shrinks.
