@@ -70,6 +70,26 @@ def png(width: int, height: int, depth: int, color: int, rows: bytes, before: by
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + before + pixels + after + chunk(b"IEND", b"")
 
 
+def tiff(array: np.ndarray, photometric: int = 2, sample_format: int = 1) -> bytes:
+    """Return a TIFF made by hand, for what Pillow does not write: [h, w, channels] as it stands, in one strip."""
+    height, width, channels = array.shape
+    body = array.astype(array.dtype.newbyteorder("<")).tobytes()
+    bits = struct.pack(f"<{channels}H", *[array.dtype.itemsize * 8] * channels)
+    formats = struct.pack(f"<{channels}H", *[sample_format] * channels)
+    at = 8 + len(body)
+    entries = [
+        (256, 3, 1, width),
+        (257, 3, 1, height),
+        (258, 3, channels, at),
+        (259, 3, 1, 1),
+        (262, 3, 1, photometric),
+    ]
+    entries += [(273, 4, 1, 8), (277, 3, 1, channels), (278, 3, 1, height), (279, 4, 1, len(body))]
+    entries += [(339, 3, channels, at + len(bits))]
+    directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4)
+    return b"II*\0" + struct.pack("<I", at + len(bits) + len(formats)) + body + bits + formats + directory
+
+
 def icc(space: bytes, connection: bytes, tags: dict[bytes, bytes]) -> bytes:
     """Return an ICC profile, version 2.4, made by hand: Pillow makes none for gray or CMYK."""
     d50 = struct.pack(">3i", 63190, 65536, 54061)
@@ -108,7 +128,73 @@ def cmyk_profile() -> bytes:
     return icc(b"CMYK", b"Lab ", {b"A2B0": b"mft1\0\0\0\0\4\3\2\0" + identity + straight * 4 + table + straight * 3})
 
 
+def plausible_cmyk_profile() -> bytes:
+    """Return a CMYK profile in which each ink takes its colour out of white, as paper does in schoolbooks."""
+    corners = [(cell >> 3 & 1, cell >> 2 & 1, cell >> 1 & 1, cell & 1) for cell in range(16)]
+    colors = [tuple(round(255 * (1 - ink) * (1 - black)) for ink in inks) for *inks, black in corners]
+    swatches = Image.frombytes("RGB", (16, 1), bytes(value for color in colors for value in color))
+    lab = ImageCms.profileToProfile(swatches, ImageCms.createProfile("sRGB"), LAB, outputMode="LAB")
+    table = bytes(value for one in np.asarray(lab)[0].tolist() for value in (one[0], one[1] ^ 128, one[2] ^ 128))
+    identity = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
+    straight = bytes(range(256))
+    return icc(b"CMYK", b"Lab ", {b"A2B0": b"mft1\0\0\0\0\4\3\2\0" + identity + straight * 4 + table + straight * 3})
+
+
+def rgb_profile(colorants: tuple[tuple[float, float, float], ...], curve: bytes) -> bytes:
+    """Return an RGB profile by the XYZ of its red, green and blue under D50, and one curve for all three."""
+    columns = {
+        name + b"XYZ": b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(value * 65536) for value in color))
+        for name, color in zip((b"r", b"g", b"b"), colorants, strict=True)
+    }
+    return icc(b"RGB ", b"XYZ ", columns | dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), b"curv\x00\x00\x00\x00" + curve))
+
+
+def gamma(exponent: float) -> bytes:
+    return struct.pack(">IH", 1, round(exponent * 256))
+
+
+def table(values: np.ndarray) -> bytes:
+    return struct.pack(f">I{len(values)}H", len(values), *(np.clip(values, 0, 1) * 65535).round().astype(int).tolist())
+
+
+_STEPS = np.linspace(0, 1, 1024)
+_SRGB_CURVE = np.where(_STEPS <= 0.04045, _STEPS / 12.92, ((_STEPS + 0.055) / 1.055) ** 2.4)
+_SRGB_COLORANTS = ((0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.71410))
+
+LAB = ImageCms.createProfile("LAB")
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+# The primaries of each space, adapted to D50 as ICC profiles hold them.
+DISPLAY_P3 = rgb_profile(
+    ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407)), table(_SRGB_CURVE)
+)
+ADOBE_RGB = rgb_profile(
+    ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457)), gamma(563 / 256)
+)
+PROPHOTO = rgb_profile(((0.79767, 0.28804, 0.0), (0.13519, 0.71188, 0.0), (0.03134, 0.00009, 0.82491)), gamma(1.8))
+# A picture whose pixels are its own negative: as far from what they mean as XYB's, and made in one line.
+NEGATIVE = rgb_profile(_SRGB_COLORANTS, table(_SRGB_CURVE[::-1]))
+
+
+def in_profile(image: Image.Image, profile: bytes, mode: str = "RGB") -> Image.Image:
+    """Return an sRGB picture in the space of a profile."""
+    source, target = (ImageCms.ImageCmsProfile(BytesIO(one)) for one in (SRGB, profile))
+    return ImageCms.profileToProfile(image, source, target, outputMode=mode)
+
+
+def lab_of(image: Image.Image, profile: bytes | None) -> np.ndarray:
+    """Return what colours a picture shows by its profile, sRGB where it has none: L*, a*, b* [h, w, 3]."""
+    source = ImageCms.ImageCmsProfile(BytesIO(profile or SRGB))
+    lab = ImageCms.profileToProfile(image, source, LAB, outputMode="LAB")
+    values = np.asarray(lab).astype(float)
+    values[..., 0] *= 100 / 255
+    values[..., 1:] = (np.asarray(lab)[..., 1:].view(np.int8)).astype(float)
+    return values
+
+
+def mean_delta_e(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the mean distance of colours, CIE76: 1 is just seen, 2 is hard to see."""
+    assert one.shape == other.shape
+    return float(np.sqrt(((one - other) ** 2).sum(-1)).mean())
 
 
 def assert_reads_well(error: ImageError) -> None:
