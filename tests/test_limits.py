@@ -20,8 +20,9 @@ import numpy as np
 import pillow_heif
 import pytest
 from conftest import ROOT, encoded, ramp
-from pictures import SRGB, WRITERS, assert_reads_well, chunk, heic, png
+from pictures import WRITERS, assert_reads_well, chunk, heic, png
 from PIL import Image
+from profiles import SRGB
 
 from crop_core import CropError, Cropper, CropRequest, ImageError, RequestError, Size
 from crop_core.limits import Limits, limits

@@ -13,28 +13,21 @@ import numpy as np
 import pillow_heif
 import pytest
 from conftest import SAMPLES, SHARED, STORED_AS, encoded
-from pictures import (
+from pictures import WRITERS, assert_reads_well, chunk, exif_bytes, heic, png, stored, tiff
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin
+from profiles import (
     ADOBE_RGB,
     DISPLAY_P3,
     LAB,
     NEGATIVE,
     PROPHOTO,
     SRGB,
-    WRITERS,
-    assert_reads_well,
-    chunk,
-    exif_bytes,
-    heic,
     in_profile,
     lab_of,
     linear_gray_profile,
     mean_delta_e,
     plausible_cmyk_profile,
-    png,
-    stored,
-    tiff,
 )
-from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
 from crop_core import Cropper, CropRequest, ImageError
 

@@ -21,11 +21,11 @@ from pictures import (
     exif_bytes,
     heic,
     largest_difference,
-    linear_gray_profile,
     png,
     stored,
 )
 from PIL import Image
+from profiles import linear_gray_profile
 
 from crop_core import ImageError, Size, Window
 from crop_core.limits import Limits

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import pillow_heif
-from PIL import Image, ImageCms
+from PIL import Image
+from profiles import DISPLAY_P3, NEGATIVE, SRGB, in_profile, linear_gray_profile, plausible_cmyk_profile
 
 from crop_core import CropError, Cropper, CropRequest, CropResult, ImageError
 from crop_core.photo import reopened
@@ -50,11 +51,10 @@ def seeds() -> dict[str, bytes]:
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "a camera"
     exif.get_ifd(0x8825)[1] = "N"
-    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    tags = {"exif": exif.tobytes(), "icc_profile": srgb, "xmp": b"<x:xmpmeta/>"}
+    tags = {"exif": exif.tobytes(), "icc_profile": SRGB, "xmp": b"<x:xmpmeta/>"}
     frames = {"save_all": True, "append_images": [turned.resize(photo.size), photo]}
     heic = BytesIO()
-    pillow_heif.from_pillow(photo).save(heic, exif=exif.tobytes(), icc_profile=srgb)
+    pillow_heif.from_pillow(photo).save(heic, exif=exif.tobytes(), icc_profile=SRGB)
     heic_alpha = BytesIO()
     pillow_heif.from_pillow(alpha).save(heic_alpha)
     return {
@@ -63,6 +63,9 @@ def seeds() -> dict[str, bytes]:
         "jpeg-restarts": saved(photo, "JPEG", restart_marker_blocks=4),
         "jpeg-gray": saved(photo.convert("L"), "JPEG"),
         "jpeg-cmyk": saved(photo.convert("CMYK"), "JPEG"),
+        "jpeg-cmyk-profile": saved(photo.convert("CMYK"), "JPEG", icc_profile=plausible_cmyk_profile()),
+        "jpeg-gray-profile": saved(photo.convert("L"), "JPEG", icc_profile=linear_gray_profile()),
+        "jpeg-p3": saved(in_profile(photo, DISPLAY_P3), "JPEG", icc_profile=DISPLAY_P3),
         "mpo": saved(photo, "MPO", **frames),
         "png": saved(alpha, "PNG", **{**tags, "xmp": None}),
         "png-palette": saved(palette, "PNG", transparency=3),
@@ -76,16 +79,19 @@ def seeds() -> dict[str, bytes]:
         "gif-animated": saved(photo, "GIF", **frames),
         "bmp": saved(photo, "BMP"),
         "bmp-palette": saved(palette, "BMP"),
-        "tiff": saved(photo, "TIFF", exif=exif, icc_profile=srgb),
+        "tiff": saved(photo, "TIFF", exif=exif, icc_profile=SRGB),
         "tiff-lzw": saved(alpha, "TIFF", compression="tiff_lzw"),
         "tiff-deflate": saved(photo.convert("CMYK"), "TIFF", compression="tiff_adobe_deflate"),
         "tiff-jpeg": saved(photo, "TIFF", compression="jpeg"),
         "tiff-fax": saved(photo.convert("1"), "TIFF", compression="group4"),
         "tiff-big": saved(photo.convert("I").convert("I;16"), "TIFF", big_tiff=True),
+        "tiff-lab": saved(Image.merge("LAB", photo.split()), "TIFF"),
+        "tiff-negative": saved(in_profile(photo, NEGATIVE), "TIFF", icc_profile=NEGATIVE),
         "tiff-pages": saved(palette, "TIFF", save_all=True, append_images=[palette]),
         "avif": saved(photo, "AVIF", speed=10, **tags),
         "avif-alpha": saved(alpha, "AVIF", speed=10),
         "avif-animated": saved(photo, "AVIF", speed=10, **frames),
+        "tiff-profile": saved(photo, "TIFF", icc_profile=plausible_cmyk_profile()),
         "heic": heic.getvalue(),
         "heic-alpha": heic_alpha.getvalue(),
     }
