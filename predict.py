@@ -5,14 +5,13 @@ holds each one to the core's `CropRequest`.
 """
 
 import re
-import tempfile
 
 from cog import BasePredictor, Input, Path
 
 import crop_core
 from crop_core import CropRequest, ImageError
 from crop_core.doctor import ready_cropper
-from crop_core.process import tune_process
+from crop_core.process import Scratch, open_data_uris_once, tune_process
 
 
 class Predictor(BasePredictor):
@@ -21,7 +20,13 @@ class Predictor(BasePredictor):
     def setup(self) -> None:
         """Examine the device, load the detector once and warm it up; nothing is downloaded."""
         tune_process()
+        open_data_uris_once()
+        self.scratch = Scratch()  # takes the server's downloads, too
         self.cropper = ready_cropper(device="auto", detector="auto")
+
+    def healthcheck(self) -> bool:
+        """Return whether pictures can be cropped; once the device is lost, Cog reports the server as unhealthy."""
+        return self.cropper.works
 
     def predict(
         self,
@@ -118,6 +123,7 @@ class Predictor(BasePredictor):
         ),
     ) -> list[Path]:
         """Return the crops, detections.json and, when asked for, the preview; every name says what the file is."""
+        self.scratch.clear(keep=image)  # the last prediction's files: the server has read them when it starts another
         if not isinstance(image, Path):
             raise ImageError("image is missing or is no upload: send the picture as an http(s) URL or as a data URI.")
         request = CropRequest.from_inputs(
@@ -144,6 +150,4 @@ class Predictor(BasePredictor):
         source = re.sub(r"^tmp[a-z0-9_]{8}", "", image.name)
         result = self.cropper.crop(crop_core.read_photo(image), request, source=source)
         self.record_metric("detections", result.record()["detections"])
-        # The server reads the files after this returns, so they are kept until the next prediction.
-        self.outputs = tempfile.TemporaryDirectory(prefix="crop-core-")
-        return [Path(file) for file in result.save(self.outputs.name)]
+        return [Path(file) for file in result.save(self.scratch.outputs)]

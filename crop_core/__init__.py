@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from crop_core.box import Box, Size, Window
 from crop_core.detection import Detection
-from crop_core.errors import CropError, DeviceError, ImageError, RequestError, WeightsError
+from crop_core.errors import CropError, DeviceError, ImageError, OutputError, RequestError, WeightsError
 from crop_core.request import CropRequest
 from crop_core.result import Crop, CropResult
 from crop_core.version import __version__
@@ -28,6 +28,7 @@ __all__ = [
     "Detection",
     "DeviceError",
     "ImageError",
+    "OutputError",
     "RequestError",
     "Size",
     "WeightsError",

@@ -38,16 +38,14 @@ def as_rgb(image: Image.Image, profile: bytes | None, has_alpha: bool) -> Image.
     return image if image.mode == mode else image.convert(mode)  # which would copy it
 
 
-def in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Return an RGB or RGBA picture in sRGB, by its profile; as it is where the profile is broken or sRGB's own."""
-    if _is_srgb(profile):
-        return image
+def converted_to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """Return an RGB or RGBA picture in sRGB, by its profile; as it is where the profile is broken."""
     return _converted(image, profile) or image
 
 
 @lru_cache(maxsize=16)
-def _is_srgb(profile: bytes) -> bool:
-    """Return whether the profile leaves sRGB's colours as they are, to a step or two of 255."""
+def is_srgb(profile: bytes) -> bool:
+    """Return whether the profile leaves sRGB's colours as they are, to a step or two of 255, or is broken."""
     converted = _converted(_COLORS, profile)
     if converted is None:
         return True

@@ -1,26 +1,36 @@
 """The five steps composed: open, detect, frame, render, encode.
 
-A `Cropper` is loaded once and called per picture; it keeps the networks and nothing of the
-pictures.
+A `Cropper` is loaded once and called per picture, or for many at once; it keeps the networks and
+nothing of the pictures.
 """
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from itertools import chain, repeat
 from threading import Lock
 
 import torch
+from torch import Tensor
 
 from crop_core import detectors
-from crop_core.box import Size
+from crop_core.accelerator import AcceleratedPhoto
+from crop_core.attempts import ALONE, Attempt, answers, attempts, free_memory, is_out_of_memory
+from crop_core.detection import Detection
 from crop_core.detectors import Detector, load_detector
+from crop_core.detectors.postprocess import View
 from crop_core.device import resolve_device
 from crop_core.encode import encode, file_name, format_for
+from crop_core.errors import CropError, DeviceError, ImageError, WeightsError
 from crop_core.framing import plan_crops
 from crop_core.limits import check_crops
-from crop_core.photo import open_photo
+from crop_core.many import batched, in_order
+from crop_core.photo import Photo, in_srgb, open_photo
 from crop_core.preview import draw_preview
 from crop_core.render import on_white, render
 from crop_core.request import CropRequest
@@ -31,15 +41,17 @@ from crop_core.subject import WEAK_SCORE, subjects_among
 # A decode of twice the pixels that the networks see takes hardly longer than one that just suffices (reading the
 # entropy code is most of the work), and serves most crops too, so that a picture is decoded once.
 OVERSAMPLING = 2
-# What warm-up shows the networks: the shapes of a landscape, a portrait and a square photo.
-WARM_UP_SIZES = (Size(960, 720), Size(720, 960), Size(960, 960))
+MAX_THREADS = 8  # that crop_many decodes and encodes in; each holds a picture or two
+# What warm-up shows the networks: the ratios that cameras and telephones take photos in.
+WARM_UP_RATIOS = ((4, 3), (3, 4), (1, 1), (3, 2), (2, 3), (16, 9), (9, 16))
+WARM_UP_UNIT = 960  # px on the longer side
 
 
 class Cropper:
     """Crops pictures with detectors that stay loaded.
 
     Attributes:
-        device: Where the networks run and the pixels lie.
+        device: Where the networks run and, if it is CUDA's, the pixels lie.
     """
 
     def __init__(self, device: str = "auto", detector: str = "auto") -> None:
@@ -56,22 +68,31 @@ class Cropper:
             WeightsError: The detector's weights are absent or not the ones expected.
         """
         self.device = resolve_device(device)
-        self._default = detectors.resolve(detector, self.device)
-        self._loaded: dict[str, Detector] = {}
+        self._default = detector
+        self._loaded: dict[tuple[str, str], Detector] = {}  # by name and device
         self._lock = Lock()
+        self._lost = ""  # why the device is not to be trusted any more
         self.detector("auto")
 
+    @property
+    def works(self) -> bool:
+        """Whether pictures can be cropped: false once the device is lost, and for good."""
+        return not self._lost
+
     def warm_up(self) -> None:
-        """Run the default detector once on each usual shape, so that the first picture is as fast as the next."""
-        detector = self.detector("auto")
-        for size in WARM_UP_SIZES:
-            pixels = torch.zeros((3, size.height, size.width), dtype=torch.uint8, device=self.device)
-            detector.detect(pixels, size, 0.5, 0.5)
+        """Crop a gray JPEG of each usual shape, so that the first picture is as fast as the next."""
+        for width, height in WARM_UP_RATIOS:
+            unit = WARM_UP_UNIT // max(width, height)
+            gray = torch.full((3, height * unit, width * unit), 128, dtype=torch.uint8)
+            self.crop(encode(gray, "jpg", 85, None), CropRequest(output_format="jpg"))
 
     def crop(
         self, data: bytes, request: CropRequest | None = None, *, source: str = "", dry_run: bool = False
     ) -> CropResult:
         """Return the crops of one picture.
+
+        Where a device's memory runs out, it is freed and the picture tried again with less of it on
+        the device, then on the CPU; the result's `note` says so.
 
         Args:
             data: The picture file's bytes.
@@ -80,26 +101,127 @@ class Cropper:
             dry_run: Decide where to cut, and cut nothing.
 
         Raises:
-            ImageError: The picture cannot be cropped.
+            ImageError: The picture cannot be cropped, or no memory suffices for it.
             RequestError: The crops would have too many pixels.
             WeightsError: The request's detector has no weights here.
+            DeviceError: The device does not work any more, for this picture and all later ones.
         """
         request = request or CropRequest()
-        detector = self.detector(request.detector)
-        timings = dict.fromkeys(("decode", "detect", "frame", "render", "encode"), 0.0)
+        for attempt in attempts(self.device):
+            result = self._tried(attempt, data, request, source, dry_run)
+            if result is not None:
+                return result
+            free_memory(attempt.device)  # here, where no error and no frame holds on to what lies there
+        raise ImageError("The memory of this machine does not suffice for the picture. Send a smaller one.")
 
+    def crop_many(
+        self,
+        pictures: Iterable[bytes],
+        request: CropRequest | None = None,
+        *,
+        sources: Iterable[str] = (),
+        dry_run: bool = False,
+        threads: int | None = None,
+    ) -> Iterator[CropResult | CropError]:
+        """Yield for every picture, in their order, what `crop` returns or the error that it alone met.
+
+        Threads decode the next pictures and encode the crops of the last ones while the detector
+        looks at those between, on a GPU at several at once. Pictures are taken as they are needed,
+        and a few are held at a time, however many there are.
+
+        Args:
+            pictures: The files' bytes.
+            request: What is wanted of each; the defaults when none.
+            sources: The pictures' names, for the results, as far as there are any.
+            dry_run: Decide where to cut, and cut nothing.
+            threads: How many decode and encode; when none, as many as there are cores, and no more than `MAX_THREADS`.
+
+        Raises:
+            WeightsError: The request's detector has no weights here.
+            DeviceError: The device does not work any more.
+        """
+        asked = request or CropRequest()
+        size = self.detector(asked.detector).batch
+        first = attempts(self.device)[0]
+
+        def opened(job: _Job) -> _Job:
+            with suppress(CropError), self._watched(first):  # it is tried again alone, and then its error is told
+                job.opened = self._opened(job.data, asked, first)
+            return job
+
+        def detected(jobs: list[_Job]) -> list[_Job]:
+            found = [job.opened for job in jobs if job.opened]
+            with self._watched(first):
+                self._detect(found, asked)
+                return jobs
+            for job in jobs:
+                job.opened, job.note = None, ALONE if len(found) > 1 else ""
+            free_memory(first.device)
+            return jobs
+
+        def finished(job: _Job) -> CropResult | CropError:
+            try:
+                if job.opened:
+                    with self._watched(first):
+                        return self._finished(job.opened, asked, job.source, dry_run)
+                    job.opened = None
+                result = self.crop(job.data, asked, source=job.source, dry_run=dry_run)
+                return replace(result, note=result.note or job.note)
+            except (DeviceError, WeightsError):
+                raise
+            except CropError as error:
+                return error
+
+        given = (_Job(data, source) for data, source in zip(pictures, chain(sources, repeat("")), strict=False))
+        workers = threads or min(os.cpu_count() or 1, MAX_THREADS)
+        pool = ThreadPoolExecutor(workers)
+        try:
+            ready = in_order(pool, opened, given, workers)
+            yield from in_order(pool, finished, batched(detected, ready, size), workers)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _tried(
+        self, attempt: Attempt, data: bytes, request: CropRequest, source: str, dry_run: bool
+    ) -> CropResult | None:
+        """Return the crops of one picture, or none where memory ran out."""
+        with self._watched(attempt):
+            opened = self._opened(data, request, attempt)
+            self._detect([opened], request)
+            return self._finished(opened, request, source, dry_run)
+        return None
+
+    def _opened(self, data: bytes, request: CropRequest, attempt: Attempt) -> _Opened:
+        """Return the picture, decoded as far as detection needs."""
+        timings = dict.fromkeys(("decode", "detect", "frame", "render", "encode"), 0.0)
+        detector = self.detector(request.detector, attempt.device)
         with _timed(timings, "decode"):
-            photo = open_photo(data)
-            longest_side = OVERSAMPLING * detector.longest_side
-            pixels = on_white(photo.seen(longest_side).to(self.device))
+            plain = open_photo(data)
+            photo = AcceleratedPhoto(plain, attempt.pixels) if attempt.pixels.type == "cuda" else plain
+            pixels = on_white(in_srgb(photo.small(OVERSAMPLING * detector.longest_side), photo.icc_profile))
+        return _Opened(photo, pixels, detector, attempt, timings)
+
+    def _detect(self, pictures: Sequence[_Opened], request: CropRequest) -> None:
+        """Let the detector see the pictures, which all have the same one; it also keeps what is below the threshold."""
+        if not pictures:
+            return
+        floor = min(request.score_threshold, WEAK_SCORE) if request.mode == "subject" else request.score_threshold
+        timings: dict[str, float] = {"detect": 0.0}
         with _timed(timings, "detect"):
-            floor = min(request.score_threshold, WEAK_SCORE) if request.mode == "subject" else request.score_threshold
-            seen = detector.detect(pixels, photo.size, floor, request.iou_threshold)
-            detections = tuple(detection for detection in seen if detection.score >= request.score_threshold)
-            weak = seen[len(detections) :]  # the order is by score
+            views = [View(picture.pixels, picture.photo.size) for picture in pictures]
+            found = pictures[0].detector.detect_all(views, floor, request.iou_threshold)
+        for picture, seen in zip(pictures, found, strict=True):
+            picture.seen = seen
+            picture.timings["detect"] = timings["detect"] / len(pictures)
+
+    def _finished(self, opened: _Opened, request: CropRequest, source: str, dry_run: bool) -> CropResult:
+        """Return the crops: framed, cut, resized and encoded."""
+        photo, timings, attempt = opened.photo, opened.timings, opened.attempt
         with _timed(timings, "frame"):
+            detections = tuple(one for one in opened.seen if one.score >= request.score_threshold)
+            weak = opened.seen[len(detections) :]  # the order is by score
             found = bool(subjects_among(detections, photo.size, request))
-            saliency = None if found or request.if_none != "saliency" else saliency_grid(pixels)
+            saliency = None if found or request.if_none != "saliency" else saliency_grid(opened.pixels)
             plans = plan_crops(detections, photo.size, request, weak=weak, saliency=saliency)
             check_crops((plan.output_size.width, plan.output_size.height) for plan in plans)
         crops = []
@@ -109,38 +231,87 @@ class Cropper:
                 crops.append(Crop(plan, None, None))
                 continue
             with _timed(timings, "render"):
-                cut = render(photo, plan, self.device)
+                cut = render(photo, plan, attempt.pixels)
             with _timed(timings, "encode"):
                 encoded = encode(cut, output_format, request.output_quality, photo.icc_profile)
             crops.append(Crop(plan, file_name(index, plan.label, plan.aspect_ratio, output_format), encoded))
         preview = None
         if request.preview and not dry_run:
-            own_colors = on_white(photo.small(longest_side))
+            own_colors = on_white(photo.small(OVERSAMPLING * opened.detector.longest_side))
             preview = draw_preview(own_colors, photo.size, detections, tuple(crops), photo.icc_profile)
         return CropResult(
             source,
             photo.size,
             photo.format,
-            detector.name,
-            self.device.type,
+            opened.detector.name,
+            attempt.device.type,
             timings,
             detections,
             tuple(crops),
             preview,
+            attempt.note,
         )
 
-    def detector(self, name: str) -> Detector:
+    @contextmanager
+    def _watched(self, attempt: Attempt) -> Iterator[None]:
+        """Pass over memory that runs out, so that what follows the block can try another way.
+
+        Raises:
+            DeviceError: The device is lost, now or earlier: no later call on it can be trusted.
+        """
+        if self._lost:
+            raise DeviceError(self._lost)
+        try:
+            yield
+        except CropError:
+            raise
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                if answers(attempt.device):
+                    raise
+                reason = str(error).partition("\n")[0]
+                self._lost = f"The device {attempt.device.type} does not work any more ({reason}); start anew."
+                raise DeviceError(self._lost) from error
+
+    def detector(self, name: str, device: torch.device | None = None) -> Detector:
         """Return the detector that a request's name means, loaded if it is not yet.
+
+        Args:
+            name: As in a request.
+            device: The cropper's own when none.
 
         Raises:
             RequestError: No detector has that name.
             WeightsError: Its weights are absent or not the ones expected.
         """
-        name = self._default if name == "auto" else name
+        device = device or self.device
+        name = detectors.resolve(self._default if name == "auto" else name, device)
         with self._lock:  # two threads must not load one detector twice
-            if name not in self._loaded:
-                self._loaded[name] = load_detector(name, self.device)
-            return self._loaded[name]
+            if (name, device.type) not in self._loaded:
+                self._loaded[name, device.type] = load_detector(name, device)
+            return self._loaded[name, device.type]
+
+
+@dataclass(slots=True, eq=False)
+class _Opened:
+    """A picture on its way: decoded, and searched once `seen` is set."""
+
+    photo: Photo | AcceleratedPhoto
+    pixels: Tensor
+    detector: Detector
+    attempt: Attempt
+    timings: dict[str, float]
+    seen: tuple[Detection, ...] = ()
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """One of many pictures; `opened` is none until it is, and again when it is to be tried alone."""
+
+    data: bytes
+    source: str
+    opened: _Opened | None = None
+    note: str = ""
 
 
 @contextmanager

@@ -28,3 +28,17 @@ def resolve_device(name: str) -> torch.device:
     if not there[name]:
         raise DeviceError(f"The device {name} was asked for, but PyTorch finds none here; use auto or cpu.")
     return torch.device(name)
+
+
+def precision(device: torch.device) -> torch.dtype:
+    """Return the floats that the shipped networks compute with on the device.
+
+    A CUDA device computes with half of them. A processor that multiplies bfloat16 in hardware does so almost twice
+    as fast as float32; one that does not would only imitate it, slowly.
+    """
+    import torch
+
+    if device.type == "cuda":
+        return torch.float16
+    multiplies_bfloat16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)  # PyTorch has no public name
+    return torch.bfloat16 if device.type == "cpu" and multiplies_bfloat16() else torch.float32

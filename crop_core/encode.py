@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
+from crop_core.accelerator import encode_jpeg
 from crop_core.render import on_white
 from crop_core.request import MATCH_INPUT
 
@@ -37,6 +38,8 @@ def encode(pixels: Tensor, output_format: str, quality: int, icc_profile: bytes 
         quality: 1 to 100; PNG has none.
         icc_profile: The colour profile to embed, or none.
     """
+    if output_format == "jpg" and pixels.device.type == "cuda":
+        return encode_jpeg(on_white(pixels), quality, icc_profile)
     options: dict[str, Any] = {"icc_profile": icc_profile} if icc_profile else {}
     match output_format:
         case "jpg":

@@ -5,6 +5,7 @@
     ├── RequestError  (ValueError)    an input is out of bounds or makes no sense beside another
     ├── WeightsError  (RuntimeError)  a detector's weights are missing or are not the ones expected
     ├── DeviceError   (RuntimeError)  the device asked for is not there or does not work
+    ├── OutputError   (OSError)       the disk does not take the crops
     └── SettingError  (ValueError)    an environment variable has a value that makes no sense
 
 A message is read by whoever called the API: what was expected, what came and what to do, with
@@ -36,3 +37,11 @@ class DeviceError(CropError, RuntimeError):
 
 class SettingError(CropError, ValueError):
     """An environment variable has a value that makes no sense."""
+
+
+class OutputError(CropError, OSError):
+    """The disk does not take the crops; it is built as the `OSError` that says why."""
+
+    def __str__(self) -> str:
+        """Return the sentence, without the path of the file."""
+        return f"The crops cannot be written: {self.strerror}. Make room there, or choose another folder."

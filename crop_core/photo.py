@@ -6,21 +6,19 @@ for it. This module knows nothing of detectors, windows' meaning or output files
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
 from crop_core.box import Size, Window
-from crop_core.color import in_srgb
+from crop_core.color import converted_to_srgb, is_srgb
 from crop_core.decoder import decoded_apart
 from crop_core.errors import ImageError
 from crop_core.format import DECODE_ERRORS, DECODED_APART, FORMATS, decoded, format_of, opened
 from crop_core.limits import check_bytes, check_picture
+from crop_core.resample import as_tensor, cut, resampled
 
 _ORIENTATION_TAG = 0x0112
 _TRANSPOSE = {  # EXIF orientation -> what makes the picture upright
@@ -88,6 +86,8 @@ class Photo:
         has_alpha: Whether `pixels` has four channels.
         icc_profile: The RGB colour profile that the crops must carry, or none. CMYK, gray and Lab
             pictures are converted to sRGB instead, by their own profile where they have one.
+        orientation: The EXIF orientation that stored pixels still need, 1 to 8.
+        plain_jpeg: The file, where any JPEG decoder gives the colours that Pillow gives, else none.
     """
 
     def __init__(self, data: bytes, format: str) -> None:
@@ -102,6 +102,8 @@ class Photo:
         self.size = Size(*image.size[::-1]) if self._orientation >= 5 else self._raw_size
         self.frames: int = getattr(image, "n_frames", 1) if format in ("PNG", "WEBP", "AVIF") else 1
         self.format = "MPO" if format == "JPEG" and "mp" in image.info else format
+        self.orientation = self._orientation
+        self.plain_jpeg = data if self.format == "JPEG" and _is_plain(image, data) else None
         self.has_alpha = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
         profile = image.info.get("icc_profile")
         self.profile_bytes = len(profile) if isinstance(profile, bytes) else 0
@@ -134,7 +136,7 @@ class Photo:
         Raises:
             ImageError: The picture is broken.
         """
-        return _tensor(self._upright(self._decode(reduction)))
+        return as_tensor(self._upright(self._decode(reduction)))
 
     def small(self, longest_side: int) -> Tensor:
         """Return the whole picture, upright, with at least `longest_side` pixels on the longer side if it has them.
@@ -147,17 +149,9 @@ class Photo:
         Raises:
             ImageError: The picture is broken.
         """
-        return _tensor(self._upright(self._small(longest_side)))
-
-    def seen(self, longest_side: int) -> Tensor:
-        """Return the same as `small` in sRGB, the colours that networks are trained on."""
-        image = self._small(longest_side)
-        return _tensor(self._upright(in_srgb(image, self.icc_profile) if self.icc_profile else image))
-
-    def _small(self, longest_side: int) -> Image.Image:
         image = self._decode(self.reduction_for(longest_side))
         factor = max(image.size) // longest_side
-        return image.reduce(factor) if factor > 1 else image
+        return as_tensor(self._upright(image.reduce(factor) if factor > 1 else image))
 
     def resampled(self, window: Window, size: Size) -> Tensor:
         """Return a part of the picture, upright, at a size of its own: bicubic, antialiased where it shrinks.
@@ -183,13 +177,10 @@ class Photo:
         raw_size = (size.height, size.width) if self._orientation >= 5 else (size.width, size.height)
         x1, y1, x2, y2 = (side / reduction for side in raw.xyxy)
         if (x2 - x1, y2 - y1) == raw_size and x1.is_integer() and y1.is_integer():
-            # Image.crop would refuse windows beyond Pillow's own limit, which is lower than MAX_PIXELS.
-            image = image.transform(raw_size, Image.Transform.EXTENT, (x1, y1, x2, y2))
-        else:
-            # The last pixel of a reduced decode may stand for fewer than `reduction` of the source's.
-            box = (x1, y1, min(x2, image.width), min(y2, image.height))
-            image = _resized(image, raw_size, box)
-        return _tensor(self._upright(image))
+            return as_tensor(self._upright(cut(image, (int(x1), int(y1), int(x2), int(y2)))))
+        # The last pixel of a reduced decode may stand for fewer than `reduction` of the source's.
+        box = (x1, y1, min(x2, image.width), min(y2, image.height))
+        return upright(resampled(image, box, raw_size), self._orientation)
 
     def _upright(self, image: Image.Image) -> Image.Image:
         return image.transpose(_TRANSPOSE[self._orientation]) if self._orientation in _TRANSPOSE else image
@@ -247,30 +238,40 @@ class Photo:
         return window
 
 
-def _resized(image: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float]) -> Image.Image:
-    """Return the part of the image in the box at that size, its two halves made by two threads.
+def _is_plain(image: Image.Image, data: bytes) -> bool:
+    """Return whether the JPEG is whole, sequential, and in YCbCr by every sign that decoders go by."""
+    components = [layer[0] for layer in getattr(image, "layer", [])]
+    return (
+        image.mode == "RGB"
+        and components == [1, 2, 3]  # others may be the letters R, G and B
+        and image.info.get("adobe_transform", 1) == 1
+        and "progressive" not in image.info
+        and data.rstrip(b"\0").endswith(b"\xff\xd9")  # the end, which a file that is cut off lacks
+    )
 
-    There are two of them on every machine, since where the halves meet their rounding may differ
-    from the whole's.
+
+def upright(pixels: Tensor, orientation: int) -> Tensor:
+    """Return the pixels turned as the EXIF orientation asks.
+
+    Args:
+        pixels: Tensor [C, H, W].
+        orientation: 1 to 8.
     """
-    # Colours are weighted by alpha, or those hidden under transparent pixels bleed into the edges.
-    source = image.convert("RGBa") if image.mode == "RGBA" else image
-    width, height = size
-    middle = height // 2
-    edge = box[1] + (box[3] - box[1]) * middle / height
-    result = Image.new(source.mode, size)
-
-    def fill(top: int, bottom: int, y1: float, y2: float) -> None:
-        if bottom > top:
-            part = source.resize((width, bottom - top), Image.Resampling.BICUBIC, (box[0], y1, box[2], y2))
-            result.paste(part, (0, top))
-
-    with ThreadPoolExecutor(1) as pool:
-        upper = pool.submit(fill, 0, middle, box[1], edge)
-        fill(middle, height, edge, box[3])
-        upper.result()
-    return result if image is source else result.convert(image.mode)
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 2)
+    # What is left to flip: of 6, say, the transposed picture from right to left.
+    flips = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: (1, 2), 8: (1,)}.get(orientation)
+    return pixels.flip(flips) if flips else pixels
 
 
-def _tensor(image: Image.Image) -> Tensor:
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+def in_srgb(pixels: Tensor, icc_profile: bytes | None) -> Tensor:
+    """Return the pixels in sRGB, the colours that networks are trained on.
+
+    Args:
+        pixels: uint8 tensor [3 or 4, H, W] on any device, RGB or RGBA.
+        icc_profile: Their colour profile, or none for sRGB.
+    """
+    if icc_profile is None or is_srgb(icc_profile):
+        return pixels
+    image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().cpu().numpy())
+    return as_tensor(converted_to_srgb(image, icc_profile)).to(pixels.device)

@@ -1,13 +1,25 @@
-"""What a process that crops and nothing else asks of the C library and of OpenMP.
+"""What a process that crops and nothing else asks of the C library, of OpenMP and of the disk.
 
-Both settings are the whole process's, so a library must not make them by itself: the command and
+These settings are the whole process's, so a library must not make them by itself: the command and
 the served model do, at their start.
 """
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
+import shutil
+import tempfile
+import urllib.request
+from io import BytesIO
+from pathlib import Path
+from urllib.response import addinfourl
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]  # it has no limits to set
 
 # From glibc's malloc.h. Above the first, a buffer is mapped anew each time (32 MiB is the most that
 # can be set); beyond the second, free memory at the heap's end is given back.
@@ -17,6 +29,9 @@ _M_TRIM_THRESHOLD, _TRIM_THRESHOLD = -1, 128 * 2**20
 # it holds a core while the crop is resampled, and where others want the cores a picture takes tenfold the time;
 # one that sleeps at once comes late to the next layer.
 _SPIN_COUNT = "1000"
+# A server downloads whatever an address gives, to its end or until the disk is full. The largest crop, 16,383 pixels
+# a side, has 1,024 MiB before it is compressed.
+_LARGEST_FILE = 1100 * 2**20
 
 
 def tune_process() -> None:
@@ -40,3 +55,60 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError, TypeError):  # no glibc: macOS, Windows, musl
         return False
     return bool(mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD)) and bool(mallopt(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD))
+
+
+class Scratch:
+    """The folder of a process's temporary files, whoever makes them.
+
+    What a server could not download to its end it leaves behind, among the files of others; here
+    all that is left can be told by its place, and goes with the next picture.
+
+    Attributes:
+        folder: Where `tempfile` puts its files from now on; removed when the process ends.
+        outputs: A folder in it for a picture's results; not there until it is made.
+    """
+
+    def __init__(self) -> None:
+        """Make the folder, let `tempfile` use it, and let no file of this process grow without end."""
+        self.folder = Path(tempfile.mkdtemp(prefix="crop-core-"))
+        atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
+        self.outputs = self.folder / "outputs"
+        tempfile.tempdir = str(self.folder)
+        if resource is not None:
+            soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+            if soft == resource.RLIM_INFINITY or soft > _LARGEST_FILE:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (_LARGEST_FILE, hard))
+
+    def clear(self, keep: object = None) -> None:
+        """Remove everything in the folder but the file `keep`."""
+        for left in self.folder.iterdir():
+            if left == keep:
+                continue
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
+
+
+class DataOnce(urllib.request.DataHandler):
+    """Decodes a data URI once for two calls: Cog opens each for its type, then again for its bytes."""
+
+    def __init__(self) -> None:
+        """Remember nothing yet."""
+        self._last: tuple[str, addinfourl, bytes] | None = None
+
+    def data_open(self, request: urllib.request.Request) -> addinfourl:
+        """Return what `urllib.request.DataHandler` does; at the second call for one URI without decoding it again."""
+        url = request.full_url
+        if self._last and self._last[0] == url:
+            (_, first, data), self._last = self._last, None  # not kept for a third: it may be large
+        else:
+            first = super().data_open(request)
+            data = first.read()
+            self._last = url, first, data
+        return addinfourl(BytesIO(data), first.headers, url)
+
+
+def open_data_uris_once() -> None:
+    """Let `urllib.request.urlopen` of this process use `DataOnce`; a 3 MB picture takes 14 ms less."""
+    urllib.request.install_opener(urllib.request.build_opener(DataOnce))

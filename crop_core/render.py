@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from crop_core.accelerator import AcceleratedPhoto
 from crop_core.box import Size
 from crop_core.framing import CropPlan
 from crop_core.photo import Photo
@@ -17,7 +18,7 @@ WHITE = 255
 
 
 @torch.inference_mode()
-def render(photo: Photo, plan: CropPlan, device: torch.device) -> Tensor:
+def render(photo: Photo | AcceleratedPhoto, plan: CropPlan, device: torch.device) -> Tensor:
     """Return the crop at its output size.
 
     Padding is white, or transparent where the picture has alpha.

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from crop_core.box import Size, Window
 from crop_core.detection import Detection
+from crop_core.errors import OutputError
 from crop_core.framing import CropPlan
 
 CONTRACT_VERSION = 1
 RECORD_NAME = "detections.json"
 PREVIEW_NAME = "preview.jpg"
+CROP_NAME = re.compile(r"\d{2,}_[a-z-]+_[a-z0-9_.]+\.(webp|jpg|png|avif)")  # as crop_core.encode.file_name makes them
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class CropResult:
         detections: In total order; a detection's index is its id.
         crops: In the order that the request asked for.
         preview: The picture with boxes and windows drawn, a JPEG, where asked for.
+        note: What went another way than usual, such as a device whose memory ran out; mostly nothing.
     """
 
     source: str
@@ -60,9 +64,11 @@ class CropResult:
     detections: tuple[Detection, ...]
     crops: tuple[Crop, ...]
     preview: bytes | None = None
+    note: str = ""
 
     def record(self) -> dict[str, Any]:
-        """Return the object of detections.json."""
+        """Return the object of detections.json; `note` is in it when there is one."""
+        note = {"note": self.note} if self.note else {}
         return {
             "version": CONTRACT_VERSION,
             "source": self.source,
@@ -94,24 +100,31 @@ class CropResult:
                 for crop in self.crops
             ],
             "error": None,
-        }
+        } | note
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write the crops, detections.json and the preview into the folder, and return their paths.
 
-        The folder is made where it is missing. Every file is written aside and then renamed, so
-        that none is ever half there.
+        The folder is made where it is missing. Every file is written aside, and when the disk has
+        taken all of them they are renamed: none is ever half there, and until then what was in the
+        folder stays. What an earlier result of the same source left there under other names goes:
+        its crops, which its detections.json names, and its preview.
 
         Raises:
-            OSError: The disk did not take a file.
+            OutputError: The disk does not take the files.
         """
         target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
-        files = [(crop.file, crop.data) for crop in self.crops if crop.file is not None and crop.data is not None]
-        files.append((RECORD_NAME, (json.dumps(self.record(), indent=1) + "\n").encode()))
+        files = {crop.file: crop.data for crop in self.crops if crop.file is not None and crop.data is not None}
         if self.preview is not None:
-            files.append((PREVIEW_NAME, self.preview))
-        return [_written(target / name, data) for name, data in files]
+            files[PREVIEW_NAME] = self.preview
+        files[RECORD_NAME] = (json.dumps(self.record(), indent=1) + "\n").encode()  # last: it names the others
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            stale = _written_before(target, self.source) - files.keys()
+            _write(target, files, stale)
+        except OSError as error:
+            raise OutputError(error.errno, error.strerror, error.filename) from error
+        return [target / name for name in files]
 
 
 def failed_record(source: str, error: Exception) -> dict[str, Any]:
@@ -130,11 +143,33 @@ def failed_record(source: str, error: Exception) -> dict[str, Any]:
     }
 
 
-def _written(path: Path, data: bytes) -> Path:
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+def _written_before(folder: Path, source: str) -> set[str]:
+    """Return the names of what an earlier result of the source left in the folder, as far as it is still there.
+
+    Only names of the form that crops have are believed: the record may be anybody's.
+    """
     try:
-        aside.write_bytes(data)
-        aside.replace(path)
+        record = json.loads((folder / RECORD_NAME).read_bytes())
+        if not source or record["source"] != source:
+            return set()  # without a name, two pictures cannot be told apart
+        names = {crop["file"] for crop in record["crops"] if CROP_NAME.fullmatch(crop["file"])} | {PREVIEW_NAME}
+    except (OSError, ValueError, TypeError, LookupError):  # none, or no record of this contract
+        return set()
+    return {name for name in names if (folder / name).is_file()}
+
+
+def _write(folder: Path, files: Mapping[str, bytes], stale: Iterable[str]) -> None:
+    """Write all files aside, then rename them in their order; before the last one, remove the stale ones."""
+    aside = {name: folder / f".{name}.{os.getpid()}.part" for name in files}
+    try:
+        for name, data in files.items():
+            aside[name].write_bytes(data)
+        *others, last = files
+        for name in others:
+            aside[name].replace(folder / name)
+        for name in stale:
+            (folder / name).unlink(missing_ok=True)
+        aside[last].replace(folder / last)
     finally:
-        aside.unlink(missing_ok=True)
-    return path
+        for path in aside.values():
+            path.unlink(missing_ok=True)

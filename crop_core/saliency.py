@@ -34,6 +34,6 @@ def saliency_grid(pixels: Tensor) -> Grid:
     residual = log_amplitude - F.avg_pool2d(F.pad(log_amplitude, (1, 1, 1, 1), mode="replicate"), 3, 1)
     saliency = torch.fft.ifft2(torch.polar(residual.exp(), spectrum.angle())).abs() ** 2
     smooth = T.gaussian_blur(saliency, [9, 9], [2.5, 2.5])[0, 0]
-    if float(gray.std()) < FLAT:
-        smooth = torch.ones_like(smooth)  # nothing stands out; the spectrum of noise would say otherwise
+    # Where nothing stands out the spectrum of noise would say otherwise. No `if`: the host would wait for a GPU.
+    smooth = torch.where(gray.std() < FLAT, torch.ones_like(smooth), smooth)
     return tuple(tuple(row) for row in (smooth / smooth.sum()).double().cpu().tolist())

@@ -142,7 +142,8 @@ def _thing(
         box = union(detections[i].box for i in members if i not in faces).clipped(size)
     if first.label == PERSON and face is None and box.height > box.width:
         head = Box(box.x1, box.y1, box.x2, box.y1 + HEAD_OF_PERSON * box.height)
-    weight = max(_importance(detections[i], size) for i in (members[0], *faces))
+    # A box around several faces is a group, and worth all of them.
+    weight = max(_importance(first, size), sum(_importance(face, size) for face in shown))
     weights = request.label_weights
     if weights:
         weight *= max(weights.get(detections[i].label, 0.0) for i in members)

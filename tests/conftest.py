@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from crop_core import Cropper
+
+pytest_plugins = ["serving"]  # its fixtures are one server for several modules
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "samples"
@@ -69,6 +73,20 @@ def cat() -> bytes:
 def rocket() -> bytes:
     """A picture in which no detector finds anything, 640x427."""
     return (SAMPLES / "rocket.jpg").read_bytes()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 64 KiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True, text=True, check=False
+    )
+    if mount.returncode:
+        pytest.skip(f"needs the right to mount a file system: {mount.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
 
 
 def ramp(width: int, height: int) -> Image.Image:

@@ -14,6 +14,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import ROOT, SAMPLES, encoded, ramp
 from PIL import Image
@@ -442,6 +443,51 @@ def test_a_file_that_a_crop_cannot_replace_leaves_nothing_half_written(
     assert _crop(photos / "cat.jpg", "--out", out) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert [path.name for path in (out / "cat").iterdir()] == ["00_cat_match_input.webp"]
+
+
+def test_a_full_disk_fails_the_picture_that_it_has_no_room_for_and_the_others_go_on(
+    small_disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, out = tmp_path / "photos", small_disk / "out"
+    photos.mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
+    for name, picture in (("a", ramp(64, 64)), ("b", Image.fromarray(noise)), ("c", ramp(64, 64))):
+        (photos / f"{name}.png").write_bytes(encoded(picture))
+    assert _crop(photos, "--out", out, "--if-none", "full_image", "--output-format", "png", "--json", "-") == 1
+    captured = capsys.readouterr()
+    assert captured.err == (
+        f"crop-core: {photos / 'b.png'}: The crops cannot be written to {out / 'b'}: No space left on device. "
+        "Choose another --out.\n"
+    )
+    assert [record["error"] is None for record in _records(captured.out)] == [True, False, True]
+    assert [len(_files(out / name)) for name in "abc"] == [2, 0, 2]
+
+
+def test_a_disk_that_cannot_be_written_is_named_for_every_picture(
+    small_disk: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    assert _crop(photos, "--out", small_disk / "out") == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert "Read-only file system" in first
+    assert "Read-only file system" in second
+
+
+def test_a_second_run_with_other_options_leaves_no_crops_of_the_first(photos: Path) -> None:
+    out = photos.parent / "out"
+    first = ("--aspect-ratio", "1:1,16:9", "--preview")
+    assert _crop(photos / "cat.jpg", "--out", out, *first) == 0
+    (out / "cat" / "mine.webp").write_bytes(b"mine")
+    assert _crop(photos / "cat.jpg", "--out", out, "--output-format", "jpg") == 0
+    assert _files(out / "cat") == ["00_cat_match_input.jpg", "detections.json", "mine.webp"]
+
+
+def test_a_second_run_that_fails_leaves_the_first(photos: Path) -> None:
+    out = photos.parent / "out"
+    assert _crop(photos / "cat.jpg", "--out", out) == 0
+    (photos / "cat.jpg").write_bytes(b"no picture any more")
+    assert _crop(photos / "cat.jpg", "--out", out) == 1
+    assert _files(out / "cat") == ["00_cat_match_input.webp", "detections.json"]
 
 
 def test_a_name_that_is_not_utf_8_is_cropped_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

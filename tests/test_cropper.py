@@ -244,7 +244,7 @@ class TestIfNone:
     def test_empty_returns_nothing(self, cropper: Cropper, rocket: bytes, tmp_path: Path) -> None:
         result = cropper.crop(rocket, CropRequest(if_none="empty", preview=True))
         assert (result.detections, result.crops) == ((), ())
-        assert [path.name for path in result.save(tmp_path)] == ["detections.json", "preview.jpg"]
+        assert [path.name for path in result.save(tmp_path)] == ["preview.jpg", "detections.json"]
 
     def test_error_says_what_was_not_found(self, cropper: Cropper, rocket: bytes, cat: bytes) -> None:
         with pytest.raises(ImageError, match=r"Nothing was found in the picture at score_threshold 0\.3"):

@@ -19,7 +19,7 @@ from crop_core import Cropper, CropRequest, ImageError, RequestError
 from crop_core.detection import LABELS
 from crop_core.encode import encode
 from crop_core.format import DECODED_APART, format_of
-from crop_core.photo import open_photo
+from crop_core.photo import in_srgb, open_photo
 from crop_core.request import MAX_ASKED_SIDE
 
 FILES = seeds()
@@ -118,7 +118,7 @@ def cropped_without_looking(data: bytes) -> str:
     """Return what comes of a file on its way without the networks, which see pixels alone."""
     try:
         photo = open_photo(data)
-        photo.seen(832)
+        in_srgb(photo.small(832), photo.icc_profile)
         pixels = photo.pixels()
     except ImageError as error:
         assert_reads_well(error)

@@ -3,39 +3,58 @@
 from __future__ import annotations
 
 import ast
+import hashlib
+import os
 import re
 import shlex
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
+from fnmatch import fnmatchcase
+from io import BytesIO
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from conftest import ROOT, SAMPLES
 
-# Rows of Cog's own matrix (replicate/cog at 6110c912, pkg/config/torch_compatibility.json):
-# torch -> torchvision built with it, and the CUDA versions there are.
-TORCH_PAIRS = {
-    "2.9.1": ("0.24.1", {"12.6", "12.8", "13.0"}),
-    "2.10.0": ("0.25.0", {"12.6", "12.8", "13.0"}),
-}
+from crop_core.bench.server import IMAGE_ENVIRONMENT
+from crop_core.detectors import ACCURATE
 
-# Keys of Cog's published schema (the same commit, pkg/config/data/config_schema_v1.0.json); others are refused.
-COG_KEYS = {"build", "image", "model", "run", "predict", "train", "concurrency", "environment", "weights"}
-COG_BUILD_KEYS = {
-    "cuda",
-    "cudnn",
-    "gpu",
-    "python_version",
-    "python_packages",
-    "pre_install",
-    "python_requirements",
-    "system_packages",
-    "sdk_version",
-    "run",
+# Rows of Cog's own matrix (replicate/cog at 6110c912, pkg/config/torch_compatibility.json):
+# torch -> torchvision built with it, the CUDA versions and the Pythons there are.
+TORCH_PAIRS = {
+    "2.9.1": ("0.24.1", {"12.6", "12.8", "13.0"}, {"3.10", "3.11", "3.12", "3.13", "3.14"}),
+    "2.10.0": ("0.25.0", {"12.6", "12.8", "13.0"}, {"3.10", "3.11", "3.12", "3.13", "3.14"}),
 }
+# CUDA versions that have a base image (the same commit, pkg/config/cuda_compatibility.json), of those above.
+CUDA_IMAGES = {"12.6", "12.8", "13.0"}
+
+# Cog's published schema (the same commit, pkg/config/data/config_schema_v1.0.json): the keys that a model of one
+# network may want, and their types. Every other key is refused.
+COG_KEYS = {"build": dict, "image": str, "model": str, "run": str, "predict": str, "train": str, "concurrency": dict}
+COG_KEYS |= {"environment": list, "weights": list}
+COG_BUILD_KEYS = {
+    "cuda": str,
+    "cudnn": str,
+    "gpu": bool,
+    "python_version": (str, float),
+    "python_packages": list,
+    "pre_install": list,
+    "python_requirements": str,
+    "system_packages": list,
+    "sdk_version": str,
+    "run": list,
+}
+ENVIRONMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=.*")  # the schema's pattern for one entry
+# Names that Cog keeps for itself (pkg/config/env.go); a star stands for any rest.
+RESERVED = (
+    *("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "PYTHONUNBUFFERED", "R8_*", "REPLICATE_*"),
+    *("LIBRARY_PATH", "CUDA_*", "NVIDIA_*", "NV_*", "PGET_*", "HF_ENDPOINT", "HF_HUB_ENABLE_HF_TRANSFER"),
+    "KUBERNETES_*",
+)
 
 TOP_LEVEL = {
     "cog.yaml",
@@ -98,9 +117,10 @@ def test_cog_and_its_server_are_of_the_version_that_the_container_gets() -> None
 
 def test_torch_and_torchvision_are_a_pair_built_for_the_containers_cuda() -> None:
     requirements = _requirements()
-    torchvision, cudas = TORCH_PAIRS[requirements["torch"].removeprefix("==")]
+    torchvision, cudas, pythons = TORCH_PAIRS[requirements["torch"].removeprefix("==")]
     assert requirements["torchvision"] == f"=={torchvision}"
-    assert _cog()["build"]["cuda"] in cudas
+    assert _cog()["build"]["cuda"] in cudas & CUDA_IMAGES
+    assert _cog()["build"]["python_version"] in pythons
 
 
 def test_one_python_is_meant_everywhere() -> None:
@@ -147,10 +167,31 @@ def test_the_wheel_holds_every_file_that_is_no_module() -> None:
 # ---- cog.yaml
 
 
-def test_cog_knows_every_key() -> None:
+def test_cog_knows_every_key_and_its_type() -> None:
     config = _cog()
-    assert set(config) <= COG_KEYS
-    assert set(config["build"]) <= COG_BUILD_KEYS
+    assert set(config) <= set(COG_KEYS)
+    assert set(config["build"]) <= set(COG_BUILD_KEYS)
+    assert "python_version" in config["build"]  # the one that the schema requires
+    for keys, known in ((config, COG_KEYS), (config["build"], COG_BUILD_KEYS)):
+        for key, value in keys.items():
+            assert isinstance(value, known[key]), key
+
+
+def test_every_command_at_build_time_is_one_line() -> None:
+    # Each becomes a RUN line of the Dockerfile; Cog refuses one with a line break.
+    for command in _cog()["build"]["run"]:
+        assert isinstance(command, str)
+        assert "\n" not in command.strip()
+
+
+def test_every_variable_of_the_environment_is_one_that_cog_lets_set() -> None:
+    for entry in _cog()["environment"]:
+        assert ENVIRONMENT.fullmatch(entry)
+        assert not any(fnmatchcase(entry.partition("=")[0], pattern) for pattern in RESERVED)
+
+
+def test_the_benches_and_tests_run_the_server_in_the_environment_of_the_image() -> None:
+    assert {f"{name}={value}" for name, value in IMAGE_ENVIRONMENT.items()} <= set(_cog()["environment"])
 
 
 def test_cog_yaml_names_a_class_that_is_there() -> None:
@@ -161,15 +202,19 @@ def test_cog_yaml_names_a_class_that_is_there() -> None:
 
 
 def _check() -> str:
-    (command,) = _cog()["build"]["run"]
-    assert isinstance(command, str)
-    return command
+    check, _ = _cog()["build"]["run"]
+    assert isinstance(check, str)
+    return check
+
+
+def _code(command: str) -> str:
+    python, option, code = shlex.split(command)
+    assert (python, option) == ("python", "-c")
+    return code
 
 
 def _check_code() -> str:
-    python, option, code = shlex.split(_check())
-    assert (python, option) == ("python", "-c")
-    return code
+    return _code(_check())
 
 
 def test_the_check_at_build_time_passes_here() -> None:
@@ -207,6 +252,67 @@ def test_the_check_at_build_time_does_not_import_the_operator_library() -> None:
         for alias in node.names
     }
     assert imported == {"torch", "torchvision"}
+
+
+def _bake(url: str, torch_home: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command that bakes the accurate weights in, with another address and another TORCH_HOME."""
+    _, command = _cog()["build"]["run"]
+    prologue = (
+        "import torchvision\n"
+        f"default = torchvision.models.get_model_weights({ACCURATE!r}).DEFAULT.value\n"
+        f"object.__setattr__(default, 'url', {url!r})\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", prologue + _code(command)],
+        env=os.environ | {"TORCH_HOME": str(torch_home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    """Return a file in the official form, its digits in its name."""
+    buffer = BytesIO()
+    torch.save({"some": torch.zeros(2)}, buffer)
+    path = tmp_path / f"{ACCURATE}_coco-{hashlib.sha256(buffer.getvalue()).hexdigest()[:8]}.pth"
+    path.write_bytes(buffer.getvalue())
+    return path
+
+
+def test_the_accurate_weights_are_baked_in_where_the_detector_looks_for_them(published: Path, tmp_path: Path) -> None:
+    run = _bake(published.as_uri(), tmp_path / "baked")
+    assert run.returncode == 0, run.stderr
+    baked = tmp_path / "baked" / "hub" / "checkpoints" / published.name
+    assert baked.read_bytes() == published.read_bytes()
+    (home,) = [entry.partition("=")[2] for entry in _cog()["environment"] if entry.startswith("TORCH_HOME=")]
+    assert PurePosixPath(home).is_absolute()
+    assert not home.startswith("/src"), "the project's own files are laid over it"
+
+
+def test_accurate_weights_of_another_sha256_end_the_build(published: Path, tmp_path: Path) -> None:
+    published.write_bytes(published.read_bytes() + b"\0")
+    run = _bake(published.as_uri(), tmp_path / "baked")
+    assert run.returncode != 0
+    assert "invalid hash value" in run.stderr
+    assert not list((tmp_path / "baked").rglob("*.pth"))
+
+
+def test_setup_makes_no_connection() -> None:
+    code = (
+        "import sys\n"
+        "def hook(event, args):\n"
+        "    assert event not in ('socket.connect', 'socket.getaddrinfo', 'urllib.Request'), (event, args)\n"
+        "sys.addaudithook(hook)\n"
+        "from predict import Predictor\n"
+        "predictor = Predictor()\n"
+        "predictor.setup()\n"
+        "print(predictor.cropper.device.type)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() in (["cpu"], ["cuda"])
 
 
 # ---- the tree

@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT
 
 from crop_core import CropRequest
+from crop_core.doctor import MEND_PAIR, PAIR
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 INPUTS = {"aspect_ratio" if entry.name == "aspect_ratios" else entry.name: entry for entry in fields(CropRequest)}
@@ -63,6 +64,19 @@ def test_the_file_tree_names_what_is_there() -> None:
     folders = {path.parent.name for path in (ROOT / "crop_core").glob("*/__init__.py")}
     top = {"cog.yaml", "predict.py", "requirements.txt", "pyproject.toml", "tests", "samples"}
     assert named == modules | folders | top
+
+
+def test_the_line_that_mends_a_pair_is_the_doctors() -> None:
+    section = README.split("## Matched pairs")[1].split("\n## ")[0]
+    (line,) = re.findall(r"^pip install .+$", section, re.MULTILINE)
+    assert MEND_PAIR.endswith(line)
+
+
+def test_the_rule_for_pairs_holds_for_the_pinned_one() -> None:
+    pins = dict(pin.split("==") for pin in PAIR)
+    torch_minor, torchvision_minor = (int(pins[name].split(".")[1]) for name in ("torch", "torchvision"))
+    assert torchvision_minor == torch_minor + 15
+    assert "2.N goes with 0.(N+15)" in README
 
 
 def test_the_library_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,12 @@ def test_a_persons_head_ends_where_the_person_does_and_a_lone_ones_at_the_headro
     assert person.airy_head.y1 == pytest.approx(50 - 4.5 - 0.4 * 39)  # 15 % of margin, and the headroom of that
 
 
+def test_a_person_with_several_faces_weighs_as_much_as_the_faces_without_it() -> None:
+    faces = (detection("face", 100, 60, 160, 130), detection("face", 300, 60, 360, 130))
+    (group,) = things(detection("person", 80, 50, 400, 380, score=0.31), *faces)
+    assert group.weight == pytest.approx(sum(thing.weight for thing in things(*faces)))
+
+
 def test_an_unsure_face_gives_way_to_a_sure_one_in_the_same_person() -> None:
     (thing,) = things(
         detection("person", 0, 0, 200, 400),

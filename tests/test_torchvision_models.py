@@ -6,6 +6,7 @@ import hashlib
 import pickle
 import re
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -19,11 +20,13 @@ from crop_core.box import Size
 from crop_core.detection import COCO_LABELS
 from crop_core.detectors import load_detector
 from crop_core.detectors import torchvision as models
+from crop_core.detectors.postprocess import View
 from crop_core.errors import WeightsError
 from crop_core.photo import open_photo
 
 SMALLEST = "ssdlite320_mobilenet_v3_large"
 FROZEN = "fasterrcnn_mobilenet_v3_large_fpn"
+RESNET = "fcos_resnet50_fpn"
 DOG = 18  # COCO's own number of dog; torchvision's classes keep COCO's gaps
 GAP = 12  # the first number that COCO's 80 classes leave out: "N/A"
 
@@ -304,3 +307,45 @@ def test_file_of_other_shapes_is_refused(put: Put) -> None:
     put(SMALLEST, pickled(state))
     with pytest.raises(WeightsError, match="does not hold"):
         models.load(SMALLEST)
+
+
+@pytest.mark.parametrize("name", [SMALLEST, FROZEN, RESNET])
+def test_convolutions_are_halved_and_what_decodes_boxes_is_not(name: str) -> None:
+    torch.manual_seed(0)
+    small = {} if name == SMALLEST else {"min_size": 96, "max_size": 128}
+    plain = get_model(name, weights=None, weights_backbone=None, **small).eval()
+    other = deepcopy(plain)
+    half = models.converted(other, torch.device("cpu"), torch.float16)
+    kinds = {key.replace(".inner", ""): value.dtype for key, value in half.named_parameters()}
+    assert {kinds[key] for key in kinds if key.startswith("backbone")} == {torch.float16}
+    x = [torch.rand((3, 96, 128))]
+    with torch.inference_mode():
+        features, narrow = (list(model.backbone(torch.stack(x)).values()) for model in (plain, half))
+        (found,) = half(x)
+    assert {value.dtype for value in (*narrow, found["boxes"], found["scores"])} == {torch.float32}
+    if name == RESNET:  # random weights of the others leave nothing of the picture
+        for one, two in zip(features, narrow, strict=True):
+            # Half precision has 11 bits, and the errors of fifty layers add up.
+            assert (one - two).abs().max() <= 0.02 * one.abs().max()
+
+
+def test_model_in_single_precision_stays_as_it_is() -> None:
+    model = get_model(SMALLEST, weights=None, weights_backbone=None)
+    before = [type(module) for module in model.modules()]
+    assert models.converted(model, torch.device("cpu"), torch.float32) is model
+    assert [type(module) for module in model.modules()] == before
+
+
+def test_pictures_of_one_shape_are_given_to_the_model_together_and_each_gets_its_own(
+    put: Put, published: bytes, picture: Tensor
+) -> None:
+    put(SMALLEST, published)
+    network = models.load(SMALLEST)
+    other = picture.flip(-1)[:, :300]
+    views = [View(picture, Size(512, 512)), View(other, Size(1024, 600)), View(picture.flip(1), Size(512, 512))]
+    with torch.inference_mode():
+        together = models.propose_all(network, SMALLEST, views)
+        for view, found in zip(views, together, strict=True):
+            alone = models.propose(network, SMALLEST, view.pixels, view.size)
+            torch.testing.assert_close(found.scores, alone.scores, atol=1e-5, rtol=0)
+            torch.testing.assert_close(found.boxes, alone.boxes, atol=0.01, rtol=0)

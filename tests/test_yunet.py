@@ -65,7 +65,9 @@ def test_port_computes_what_the_original_computes(
     network: YuNet, original: onnxruntime.InferenceSession, sample: str, memory_format: torch.memory_format
 ) -> None:
     with Image.open(SAMPLES / sample) as image:
-        batch = as_input(as_tensor(image.convert("RGB").resize((640, 640)))[None])  # the one size that the file takes
+        batch = as_input(
+            as_tensor(image.convert("RGB").resize((640, 640)))[None]
+        ).float()  # the one size that the file takes
     names = [output.name for output in original.get_outputs()]
     expected = dict(zip(names, original.run(None, {"input": batch.numpy()}), strict=True))
     outputs = network(batch.contiguous(memory_format=memory_format))
@@ -102,7 +104,7 @@ def test_decoded_agrees_with_a_slow_plain_decode(
     network: YuNet, portrait: Image.Image, height_width: tuple[int, int]
 ) -> None:
     height, width = height_width
-    outputs = network(as_input(as_tensor(portrait.resize((width, height)))[None]))
+    outputs = network(as_input(as_tensor(portrait.resize((width, height)))[None]).float())
     scores, boxes, landmarks = decoded(outputs)
     slow_scores, slow_boxes, slow_landmarks = zip(*slowly_decoded(outputs), strict=True)
     # Single against double precision: a few units in the last of seven digits, on numbers up to some hundred px.
@@ -123,7 +125,7 @@ def test_decoded_puts_a_cell_of_zeros_at_its_top_left_corner_one_stride_wide() -
 def test_as_input_turns_red_into_the_last_channel_and_normalises_nothing() -> None:
     red = torch.tensor([255, 0, 0], dtype=torch.uint8).view(1, 3, 1, 1)
     assert as_input(red).flatten().tolist() == [0, 0, 255]
-    assert as_input(red).dtype == torch.float32
+    assert as_input(red).dtype == red.dtype
 
 
 def iou(one: Box, other: Box) -> float:
@@ -238,8 +240,8 @@ def test_pixels_at_half_the_scale_give_boxes_in_source_pixels(network: YuNet, po
 
 def test_batch_of_two_equals_two_singles(network: YuNet, portrait: Image.Image) -> None:
     batch = torch.stack((as_tensor(portrait.resize((96, 64))), as_tensor(portrait.crop((0, 0, 96, 64)))))
-    both = network(as_input(batch))
-    singles = [network(as_input(batch[index : index + 1])) for index in range(2)]
+    both = network(as_input(batch).float())
+    singles = [network(as_input(batch[index : index + 1]).float()) for index in range(2)]
     for stride, _ in enumerate(STRIDES):
         for name in HEADS:
             # As for the original: 1e-4; measured here 4e-6.

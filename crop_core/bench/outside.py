@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from http.client import HTTPConnection
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from crop_core.bench.inside import SIDE
+from crop_core.bench.server import Server, running
 from crop_core.errors import CropError
-
-ROOT = Path(__file__).parents[2]
-START_TIMEOUT_S = 120
-ANSWER_TIMEOUT_S = 60
 
 # Linux: writing 5 to clear_refs sets the peak (VmHWM) back to what is resident now; see proc(5).
 _MEMORY = """
@@ -95,71 +87,15 @@ def served() -> Iterator[tuple[float, Callable[[bytes], object]]]:
     Raises:
         CropError: The server does not start, or an answer is no success.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with tempfile.TemporaryDirectory() as temporary:
-        environment = os.environ | {
-            "COG_PREDICT_TYPE_STUB": "predict.py:Predictor",
-            "PORT": str(port),
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # its worker is `python` there
-            "TMPDIR": temporary,
-        }
+    with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "cog.server.http", "--host", "127.0.0.1"],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        try:
-            _wait_until_ready(port, process)
-            yield time.perf_counter() - start, lambda data: _predict(port, data)
-        finally:
-            process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=10)
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # the worker, too
-            process.wait()
+        with running(Path(os.devnull), Path(folder)) as server:
+            yield time.perf_counter() - start, lambda data: _predict(server, data)
 
 
-def _wait_until_ready(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    status = "no answer"
-    while time.monotonic() < deadline and process.poll() is None and status != "SETUP_FAILED":
-        with suppress(OSError):
-            status = _ask(port, "GET", "/health-check")[1]["status"]
-        if status == "READY":
-            return
-        time.sleep(0.02)
-    raise CropError(f"The Cog server does not become ready ({status}); run python -m cog.server.http to see why.")
-
-
-def _predict(port: int, data: bytes) -> object:
-    inputs = {
-        "image": "data:image/jpeg;base64," + base64.b64encode(data).decode(),
-        "width": SIDE,
-        "height": SIDE,
-        "output_format": "jpg",
-    }
-    deadline = time.monotonic() + ANSWER_TIMEOUT_S
-    status, answer = _ask(port, "POST", "/predictions", {"input": inputs})
-    while status == 409 and time.monotonic() < deadline:  # for a moment after an answer it is not free yet
-        time.sleep(0.002)
-        status, answer = _ask(port, "POST", "/predictions", {"input": inputs})
+def _predict(server: Server, data: bytes) -> object:
+    uri = "data:image/jpeg;base64," + base64.b64encode(data).decode()
+    answer = server.predict(image=uri, width=SIDE, height=SIDE, output_format="jpg")
     if answer.get("status") != "succeeded":
-        raise CropError(f"The Cog server answered {status}: {answer.get('error') or answer}.")
+        raise CropError(f"The Cog server failed: {answer.get('error') or answer}.")
     return answer["output"]
-
-
-def _ask(port: int, method: str, path: str, body: object = None) -> tuple[int, Any]:
-    connection = HTTPConnection("127.0.0.1", port, timeout=ANSWER_TIMEOUT_S)
-    try:
-        connection.request(method, path, json.dumps(body), {"Content-Type": "application/json"})
-        response = connection.getresponse()
-        return response.status, json.loads(response.read())
-    finally:
-        connection.close()

@@ -9,13 +9,16 @@ are the right ones.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crop_core.box import Size
 from crop_core.detection import COCO_LABELS
-from crop_core.detectors.postprocess import Candidates, best_candidates, letterboxed, padded
+from crop_core.detectors.postprocess import Candidates, View, best_candidates, by_shape, letterboxed, padded
 
 STRIDES = (8, 16, 32)
 BINS = 11  # distances 0 to 10, in strides; the GFL head of nanodet-g.yml (reg_max: 10)
@@ -105,9 +108,14 @@ def normalized(rgb: Tensor) -> Tensor:
     Args:
         rgb: Tensor [N, 3, H, W], values 0 to 255, uint8 or float.
     """
-    mean = torch.tensor(MEAN_BGR, device=rgb.device).view(3, 1, 1)
-    std = torch.tensor(STD_BGR, device=rgb.device).view(3, 1, 1)
+    mean, std = _mean_and_std(rgb.device)
     return (rgb.flip(1).float() - mean) / std
+
+
+@cache
+def _mean_and_std(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the constants, float tensors [3, 1, 1]; kept, since the host would wait for a GPU to take them."""
+    return torch.tensor(MEAN_BGR, device=device).view(3, 1, 1), torch.tensor(STD_BGR, device=device).view(3, 1, 1)
 
 
 def decoded(outputs: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -126,7 +134,7 @@ def decoded(outputs: list[Tensor]) -> tuple[Tensor, Tensor]:
     scores, boxes = [], []
     for stride, output in zip(STRIDES, outputs, strict=True):
         height, width = output.shape[-2:]
-        flat = output[0].permute(1, 2, 0).reshape(height * width, -1).float()
+        flat = output[0].permute(1, 2, 0).reshape(height * width, -1)
         scores.append(flat[:, : len(COCO_LABELS)].sigmoid())
         bins = flat[:, len(COCO_LABELS) :].reshape(-1, 4, BINS).softmax(-1)
         distances = (bins * torch.arange(BINS, device=flat.device, dtype=flat.dtype)).sum(-1) * stride
@@ -153,22 +161,34 @@ def _mirrored(output: Tensor) -> Tensor:
 
 
 def propose(network: NanoDet, pixels: Tensor, size: Size, longest_side: int) -> Candidates:
-    """Return the network's best candidates for one picture, in source pixels.
+    """Return the network's best candidates for one picture; as `propose_all`."""
+    return propose_all(network, [View(pixels, size)], longest_side)[0]
+
+
+def propose_all(network: NanoDet, views: Sequence[View], longest_side: int) -> list[Candidates]:
+    """Return the network's best candidates for each picture, in source pixels.
 
     The network looks twice, the second time at the mirrored picture, and the mean of both counts, cell by
     cell: two looks err less than one. On 152 COCO pictures AP rose from 0.242 to 0.260 at 416 px, and from
     0.267 to 0.291 at 416 and 640 px.
 
     Args:
-        network: On the device of `pixels`.
-        pixels: uint8 tensor [3, H, W], upright, at any scale.
-        size: The upright source picture's.
-        longest_side: What the picture's longer side becomes in the input; 416 is what the
+        network: On any device; pixels that lie on another come over at the size of its input.
+        views: The pictures; inputs of one shape make one batch.
+        longest_side: What a picture's longer side becomes in the input; 416 is what the
             network was trained on.
     """
-    batch = letterboxed(pixels, longest_side)
-    x = padded(normalized(batch))
-    looks = network(torch.cat((x, x.flip(-1))))
-    scores, boxes = decoded([(output[:1] + _mirrored(output[1:])) / 2 for output in looks])
-    labels = torch.arange(len(COCO_LABELS), device=pixels.device)
-    return best_candidates(boxes, scores, labels, None, size, (batch.shape[-2], batch.shape[-1]))
+    weight = network.stem.weight
+    pictures = [letterboxed(view.pixels, longest_side).to(weight.device) for view in views]
+    inputs = [padded(normalized(picture), weight.dtype) for picture in pictures]
+    labels = torch.arange(len(COCO_LABELS), device=weight.device)
+    found = {}
+    for group in by_shape(inputs):
+        looks = network(torch.cat([*(inputs[i] for i in group), *(inputs[i].flip(-1) for i in group)]))
+        both = [look.float().chunk(2) for look in looks]
+        means = [(plain + _mirrored(mirrored)) / 2 for plain, mirrored in both]
+        for place, i in enumerate(group):
+            scores, boxes = decoded([mean[place : place + 1] for mean in means])
+            input_hw = (pictures[i].shape[-2], pictures[i].shape[-1])
+            found[i] = best_candidates(boxes, scores, labels, None, views[i].size, input_hw)
+    return [found[i] for i in range(len(views))]

@@ -1,23 +1,23 @@
 """From the cells of the networks to detections: threshold, NMS, clean-up, one transfer, total order.
 
 Also the way in: `letterboxed` makes a network's input from a picture, and `best_candidates` maps
-what the network says back to source pixels. Everything happens on the device of the tensors
-until `settled` brings the boxes over in one piece.
+what the network says back to source pixels. Everything happens on the device of the tensors, and
+nothing there waits for it, until `all_settled` brings the boxes of all pictures over in one piece.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torchvision.ops import batched_nms, box_area, box_iou
 from torchvision.transforms.v2 import functional as T
 
 from crop_core.box import Box, Size
 from crop_core.detection import FACE, LABELS, Detection, Landmarks, in_order
+from crop_core.errors import DeviceError
 
 PAD_TO = 32  # px; the coarsest stride of both networks
 TOP_CANDIDATES = 2000  # per network pass, before NMS; 416 px give NanoDet-g 3,549 cells of 80 scores
@@ -36,6 +36,20 @@ DUPLICATE_SCORE = 0.5
 PART_SHARE = 0.875
 
 _FACE_INDEX = LABELS.index(FACE)
+_PICTURE = 16  # the column of a row that says whose it is
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """What a detector is given of one picture.
+
+    Attributes:
+        pixels: uint8 tensor [3, H, W], RGB, upright, at any scale.
+        size: The upright source picture's.
+    """
+
+    pixels: Tensor
+    size: Size
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,14 +99,28 @@ def letterboxed(pixels: Tensor, longest_side: int) -> Tensor:
     return resized
 
 
-def padded(batch: Tensor) -> Tensor:
+def padded(batch: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return the network's input with zeros at the right and the bottom, to multiples of 32.
 
     Args:
-        batch: Float tensor [N, 3, H, W], normalised already, so that zero is the mean.
+        batch: Tensor [N, 3, H, W], normalised already, so that zero is the mean.
+        dtype: What the network computes with.
     """
-    height, width = batch.shape[-2:]
-    return F.pad(batch, (0, -width % PAD_TO, 0, -height % PAD_TO)).contiguous(memory_format=torch.channels_last)
+    count, channels, height, width = batch.shape
+    shape = (count, channels, height + -height % PAD_TO, width + -width % PAD_TO)
+    result = torch.empty(shape, dtype=dtype, device=batch.device, memory_format=torch.channels_last)
+    result[..., :height, :width] = batch
+    result[..., height:, :] = 0
+    result[..., width:] = 0
+    return result
+
+
+def by_shape(inputs: Sequence[Tensor]) -> list[list[int]]:
+    """Return the positions of the inputs that have one shape, and so make one batch, together."""
+    groups: dict[torch.Size, list[int]] = {}
+    for position, tensor in enumerate(inputs):
+        groups.setdefault(tensor.shape, []).append(position)
+    return list(groups.values())
 
 
 def best_candidates(
@@ -111,31 +139,65 @@ def best_candidates(
     count = min(TOP_CANDIDATES, scores.numel())
     top, index = scores.flatten().topk(count)
     cell, column = index // scores.shape[1], index % scores.shape[1]
-    scale = boxes.new_tensor((size.width / input_hw[1], size.height / input_hw[0]))
-    limit = boxes.new_tensor((size.width, size.height))
-    mapped = (boxes[cell].view(-1, 2, 2) * scale).clamp(min=0).minimum(limit).view(-1, 4)
-    points = boxes.new_zeros((count, 10)) if landmarks is None else landmarks[cell].view(-1, 5, 2) * scale
-    return Candidates(mapped, top, labels[column], points.reshape(-1, 10))
+    # Numbers, not tensors of them: the host would wait for a GPU to take each one.
+    scale_x, scale_y = size.width / input_hw[1], size.height / input_hw[0]
+    x, y = boxes[cell].view(-1, 2, 2).unbind(-1)
+    mapped = torch.stack(((x * scale_x).clamp(0, size.width), (y * scale_y).clamp(0, size.height)), -1).view(-1, 4)
+    if landmarks is None:
+        points = boxes.new_zeros((count, 10))
+    else:
+        x, y = landmarks[cell].view(-1, 5, 2).unbind(-1)
+        points = torch.stack((x * scale_x, y * scale_y), -1).view(-1, 10)
+    return Candidates(mapped, top, labels[column], points)
 
 
 def settled(candidates: Candidates, score_threshold: float, iou_threshold: float) -> tuple[Detection, ...]:
-    """Return the detections that stand, in total order.
+    """Return the detections of one picture that stand, in total order; as `all_settled`."""
+    return all_settled([candidates], score_threshold, iou_threshold)[0]
+
+
+def all_settled(
+    candidates: Sequence[Candidates], score_threshold: float, iou_threshold: float
+) -> list[tuple[Detection, ...]]:
+    """Return the detections of each picture that stand, in total order.
 
     Scores below the threshold go; of boxes of one label that overlap by more than
     `iou_threshold`, the best-scored stays (NMS). What has less than half the score of another
     goes too where it is a second name of it: a near-identical object box of another label, or a
     part of a face. Faces and objects never remove one another. The order of the candidates does
     not matter, not even where scores tie.
+
+    A GPU settles all pictures at once, and the host waits for it here alone: for how many rows pass,
+    how many NMS keeps, and the rows.
+
+    Raises:
+        DeviceError: A score or a box is no number, as a device that fails returns them.
     """
-    boxes, scores = candidates.boxes, candidates.scores
-    sides = boxes[:, 2:] - boxes[:, :2]
-    rows = torch.cat((boxes, scores[:, None], candidates.labels[:, None].to(boxes), candidates.landmarks), 1)
-    rows = _sorted_rows(rows[(scores >= score_threshold) & (sides > 0).all(1)])
-    kept = batched_nms(rows[:, :4], rows[:, 4], rows[:, 5], iou_threshold).sort().values
-    is_face = rows[kept, 5] == _FACE_INDEX
-    rows = rows[torch.cat((kept[is_face][:MAX_FACES], kept[~is_face][:MAX_OBJECTS]))]
-    rows = rows[~_second_names(rows)]
-    return in_order(_detection(row) for row in rows.cpu().tolist())  # the one transfer off the device
+    rows = torch.cat([_rows(several, picture) for picture, several in enumerate(candidates)])
+    if rows.device.type != "cuda":
+        rows = rows.cpu()  # MPS has no doubles
+    sides = rows[:, 2:4] - rows[:, :2]
+    rows = _sorted_rows(rows[~((rows[:, 4] < score_threshold) | (sides <= 0).any(1))])  # what is no number stays
+    # batched_nms moves the boxes of each group apart, by so much that single precision would lose tenths of a pixel.
+    wide = rows.double()
+    groups = wide[:, _PICTURE] * len(LABELS) + wide[:, 5]
+    rows = rows[batched_nms(wide[:, :4], wide[:, 4], groups, iou_threshold).sort().values].cpu()
+    if not rows.isfinite().all():
+        raise DeviceError("The network's scores are no numbers: the device does not compute right. Start anew.")
+    return [_cleared(rows[rows[:, _PICTURE] == picture]) for picture in range(len(candidates))]
+
+
+def _rows(candidates: Candidates, picture: int) -> Tensor:
+    """Return the candidates as rows of box, score, label, landmarks and picture, float tensor [N, 17]."""
+    scores, labels = candidates.scores[:, None], candidates.labels[:, None].to(candidates.boxes)
+    return torch.cat((candidates.boxes, scores, labels, candidates.landmarks, torch.full_like(scores, picture)), 1)
+
+
+def _cleared(rows: Tensor) -> tuple[Detection, ...]:
+    """Return one picture's detections, those that are too many or second names taken away."""
+    is_face = rows[:, 5] == _FACE_INDEX
+    rows = torch.cat((rows[is_face][:MAX_FACES], rows[~is_face][:MAX_OBJECTS]))
+    return in_order(_detection(row) for row in rows[~_second_names(rows)].tolist())
 
 
 def _sorted_rows(rows: Tensor) -> Tensor:
@@ -165,5 +227,5 @@ def _detection(row: list[float]) -> Detection:
     label = LABELS[int(row[5])]
     landmarks: Landmarks | None = None
     if label == FACE:
-        landmarks = tuple(zip(row[6::2], row[7::2], strict=True))
+        landmarks = tuple(zip(row[6:_PICTURE:2], row[7:_PICTURE:2], strict=True))
     return Detection(label, min(1.0, row[4]), Box(*row[:4]), landmarks)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import io
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +19,7 @@ from torchvision.models import get_model, get_model_weights
 
 from crop_core.box import Size
 from crop_core.detection import COCO_LABELS
-from crop_core.detectors.postprocess import Candidates, letterboxed
+from crop_core.detectors.postprocess import Candidates, View, by_shape, letterboxed
 from crop_core.errors import WeightsError
 from crop_core.weights import check_sha256
 
@@ -31,6 +33,7 @@ MODELS = (
 OWN_SCORE_THRESHOLD = 0.02
 OWN_NMS_THRESHOLD = 0.9
 OWN_DETECTIONS = 500
+CONVOLUTIONS = ("backbone", "head", "box_head")  # of a model, of its `rpn` and of its `roi_heads`: nearly all the work
 LONGEST_SIDE = 1333  # px; the most that torchvision's Faster R-CNN and FCOS resize a picture to
 
 # What reading a file that holds something else raises: all but OSError came up in a thousand damaged files.
@@ -64,9 +67,10 @@ def checked_file(name: str) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise WeightsError(
-            f"The detector {name} needs torchvision's weights {path.name}, which are not on this machine. Put the "
-            "file into $TORCH_HOME/hub/checkpoints (by default ~/.cache/torch/hub/checkpoints), or ask for the "
-            "detector fast or balanced, whose weights are shipped."
+            f"The detector {name} needs torchvision's weights {path.name}, which are not on this machine. Download "
+            'them into $TORCH_HOME/hub/checkpoints (by default ~/.cache/torch/hub/checkpoints): python -c "from '
+            f"torchvision.models import get_model_weights as w; w('{name}').DEFAULT.get_state_dict(check_hash=True)\". "
+            "Or ask for the detector fast or balanced, whose weights are shipped."
         ) from error
     check_sha256(path.name, data, path.stem.rsplit("-", 1)[-1])
     return data
@@ -94,6 +98,40 @@ def load(name: str) -> nn.Module:
     return model.eval()
 
 
+def converted(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """Return the model on the device, in channels-last memory, its convolutions in that type.
+
+    What decodes boxes stays in single precision: in half of it numbers from 1024 on are whole pixels.
+    """
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+    for owner in (model, getattr(model, "rpn", model), getattr(model, "roi_heads", model)):
+        for name in CONVOLUTIONS:
+            if dtype != torch.float32 and isinstance(getattr(owner, name, None), nn.Module):
+                setattr(owner, name, _Narrow(getattr(owner, name), dtype))
+    return model
+
+
+class _Narrow(nn.Module):
+    """Computes in a narrower type than that of what goes in and comes out, single precision."""
+
+    def __init__(self, inner: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.inner = inner.to(dtype)
+        self.dtype = dtype
+
+    def forward(self, *values: Any) -> Any:
+        return _as(self.inner(*(_as(value, self.dtype) for value in values)), torch.float32)
+
+
+def _as(value: Any, dtype: torch.dtype) -> Any:
+    """Return the value with every tensor in it, however deep, of that type."""
+    if isinstance(value, Tensor):
+        return value.to(dtype)
+    if isinstance(value, dict):
+        return {key: _as(item, dtype) for key, item in value.items()}
+    return [_as(item, dtype) for item in value]
+
+
 def coco_indices(name: str) -> list[int]:
     """Return, for each class index of the model, the index in `COCO_LABELS`, or -1 for none."""
     categories = get_model_weights(name)["DEFAULT"].meta["categories"]
@@ -101,22 +139,35 @@ def coco_indices(name: str) -> list[int]:
 
 
 def propose(network: nn.Module, name: str, pixels: Tensor, size: Size) -> Candidates:
-    """Return the model's candidates for one picture, in source pixels.
+    """Return the model's candidates for one picture; as `propose_all`."""
+    return propose_all(network, name, [View(pixels, size)])[0]
 
-    The model resizes the picture itself. It does so without antialias, and fails on strips whose
+
+def propose_all(network: nn.Module, name: str, views: Sequence[View]) -> list[Candidates]:
+    """Return the model's candidates for each picture, in source pixels.
+
+    The model resizes the pictures itself. It does so without antialias, and fails on strips whose
     shorter side would come to less than a pixel; so what is larger than it can use is shrunk first.
 
     Args:
-        network: What `load` returned for `name`, on the device of `pixels`.
+        network: What `load` returned for `name`.
         name: One of `MODELS`.
-        pixels: uint8 tensor [3, H, W], upright, at any scale.
-        size: The upright source picture's.
+        views: The pictures, on any device; of one shape they make one batch, in which none is padded.
     """
-    if max(pixels.shape) > LONGEST_SIDE:
-        pixels = letterboxed(pixels, LONGEST_SIDE)[0]
-    (found,) = network([pixels.float() / 255])
-    scale = found["boxes"].new_tensor((size.width / pixels.shape[-1], size.height / pixels.shape[-2])).repeat(2)
-    labels = torch.tensor(coco_indices(name), device=pixels.device)[found["labels"]]
-    known = labels >= 0
-    boxes, scores = (found["boxes"] * scale)[known], found["scores"][known]
-    return Candidates(boxes, scores, labels[known], boxes.new_zeros((len(boxes), 10)))
+    device = next(network.parameters(), torch.empty(0)).device
+    pictures = [
+        letterboxed(view.pixels, LONGEST_SIDE)[0] if max(view.pixels.shape) > LONGEST_SIDE else view.pixels
+        for view in views
+    ]
+    inputs = [picture.to(device).float() / 255 for picture in pictures]
+    labels_of = torch.tensor(coco_indices(name), device=device)
+    candidates = {}
+    for group in by_shape(inputs):
+        for i, found in zip(group, network([inputs[i] for i in group]), strict=True):
+            height, width = inputs[i].shape[-2:]
+            scale = found["boxes"].new_tensor((views[i].size.width / width, views[i].size.height / height)).repeat(2)
+            labels = labels_of[found["labels"]]
+            known = labels >= 0
+            boxes, scores = (found["boxes"] * scale)[known], found["scores"][known]
+            candidates[i] = Candidates(boxes, scores, labels[known], boxes.new_zeros((len(boxes), 10)))
+    return [candidates[i] for i in range(len(views))]
