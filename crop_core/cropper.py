@@ -28,8 +28,9 @@ from crop_core.device import resolve_device
 from crop_core.encode import encode, file_name, format_for
 from crop_core.errors import CropError, DeviceError, ImageError, WeightsError
 from crop_core.framing import plan_crops
+from crop_core.limits import check_crops
 from crop_core.many import batched, in_order
-from crop_core.photo import Photo, open_photo
+from crop_core.photo import Photo, in_srgb, open_photo
 from crop_core.preview import draw_preview
 from crop_core.render import on_white, render
 from crop_core.request import CropRequest
@@ -101,6 +102,7 @@ class Cropper:
 
         Raises:
             ImageError: The picture cannot be cropped, or no memory suffices for it.
+            RequestError: The crops would have too many pixels.
             WeightsError: The request's detector has no weights here.
             DeviceError: The device does not work any more, for this picture and all later ones.
         """
@@ -215,7 +217,7 @@ class Cropper:
         with _timed(timings, "decode"):
             plain = open_photo(data)
             photo = AcceleratedPhoto(plain, attempt.pixels) if attempt.pixels.type == "cuda" else plain
-            pixels = on_white(photo.pixels(photo.reduction_for(OVERSAMPLING * detector.longest_side)))
+            pixels = on_white(in_srgb(photo.small(OVERSAMPLING * detector.longest_side), photo.icc_profile))
         return _Opened(photo, pixels, detector, attempt, timings)
 
     def _detect(self, pictures: Sequence[_Opened], request: CropRequest) -> None:
@@ -240,6 +242,7 @@ class Cropper:
             found = bool(subjects_among(detections, photo.size, request))
             saliency = None if found or request.if_none != "saliency" else saliency_grid(opened.pixels)
             plans = plan_crops(detections, photo.size, request, weak=weak, saliency=saliency)
+            check_crops((plan.output_size.width, plan.output_size.height) for plan in plans)
         crops = []
         output_format = format_for(request.output_format, photo.format)
         for index, plan in enumerate(plans):
@@ -253,7 +256,8 @@ class Cropper:
             crops.append(Crop(plan, file_name(index, plan.label, plan.aspect_ratio, output_format), encoded))
         preview = None
         if request.preview and not dry_run:
-            preview = draw_preview(opened.pixels, photo.size, detections, tuple(crops), photo.icc_profile)
+            own_colors = on_white(photo.small(OVERSAMPLING * opened.detector.longest_side))
+            preview = draw_preview(own_colors, photo.size, detections, tuple(crops), photo.icc_profile)
         return CropResult(
             source,
             photo.size,

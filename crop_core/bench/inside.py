@@ -56,7 +56,6 @@ def stages(cropper: Cropper, data: bytes, runs: int) -> dict[str, Times]:
     """
     request = square_request()
     detector = cropper.detector("auto")
-    reduction = open_photo(data).reduction_for(OVERSAMPLING * detector.longest_side)
     _, faces = detector.passes
     cropper.crop(data, request)
     spent: dict[str, list[float]] = {stage: [] for stage in STAGES}
@@ -65,7 +64,7 @@ def stages(cropper: Cropper, data: bytes, runs: int) -> dict[str, Times]:
         photo = open_photo(data)
         opened = (time.perf_counter() - start) * 1000
         timings = dict(cropper.crop(data, request).timings_ms)
-        pixels = photo.pixels(reduction).to(cropper.device)
+        pixels = photo.small(OVERSAMPLING * detector.longest_side).to(cropper.device)
         start = time.perf_counter()
         with torch.inference_mode():
             faces([View(pixels, photo.size)])[0].scores.cpu()
