@@ -41,7 +41,6 @@ class AcceleratedPhoto:
             device: CUDA's; the CPU does the same with its own decoder.
         """
         self.size, self.format, self.icc_profile = photo.size, photo.format, photo.icc_profile
-        self.reduction_for = photo.reduction_for
         self._photo = photo
         self._device = device
         self._whole = self._decoded()
@@ -57,6 +56,12 @@ class AcceleratedPhoto:
             return self._whole
         means = F.avg_pool2d(self._whole.float(), reduction, ceil_mode=True, count_include_pad=False)
         return means.round_().to(torch.uint8)
+
+    def small(self, longest_side: int) -> Tensor:
+        """Return the whole picture, upright, on the device, as `Photo.small` does."""
+        if self._whole is None:
+            return self._photo.small(longest_side).to(self._device)
+        return self.pixels(self._photo.reduction_for(longest_side))
 
     def resampled(self, window: Window, size: Size) -> Tensor:
         """Return a part of the picture, upright, at a size of its own, on the device.

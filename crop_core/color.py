@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from io import BytesIO
 
-import numpy as np
 from PIL import Image, ImageCms
 
 from crop_core.errors import ImageError
@@ -34,14 +34,51 @@ def as_rgb(image: Image.Image, profile: bytes | None, has_alpha: bool) -> Image.
         image = _converted_to_srgb(gray, profile)
         image.putalpha(alpha)
         return image
-    return image.convert("RGBA" if has_alpha else "RGB")
+    mode = "RGBA" if has_alpha else "RGB"
+    return image if image.mode == mode else image.convert(mode)  # which would copy it
+
+
+def converted_to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """Return an RGB or RGBA picture in sRGB, by its profile; as it is where the profile is broken."""
+    return _converted(image, profile) or image
+
+
+@lru_cache(maxsize=16)
+def is_srgb(profile: bytes) -> bool:
+    """Return whether the profile leaves sRGB's colours as they are, to a step or two of 255, or is broken."""
+    converted = _converted(_COLORS, profile)
+    if converted is None:
+        return True
+    differences = zip(_COLORS.tobytes(), converted.tobytes(), strict=True)
+    return max(abs(before - after) for before, after in differences) <= 2
+
+
+_STEPS = (0, 64, 128, 192, 255)
+_COLORS = Image.frombytes("RGB", (25, 5), bytes(v for r in _STEPS for g in _STEPS for b in _STEPS for v in (r, g, b)))
+
+
+def _converted(image: Image.Image, profile: bytes) -> Image.Image | None:
+    """Return a picture in sRGB, or none where lcms cannot use the profile."""
+    try:
+        return ImageCms.profileToProfile(
+            image,
+            ImageCms.ImageCmsProfile(BytesIO(profile)),
+            ImageCms.createProfile("sRGB"),
+            outputMode="RGBA" if image.mode == "RGBA" else "RGB",
+        )
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return None
 
 
 def _as_8_bits(image: Image.Image) -> Image.Image:
     """Return a 16-bit gray picture in 8 bits, 65,535 becoming 255; convert("L") would clip it to white."""
-    deep = np.asarray(image).astype(np.uint32)
-    gray = Image.fromarray(((deep + 128) // 257).astype(np.uint8))
-    if (transparent := image.info.get("transparency")) is not None:
+    transparent = image.info.get("transparency")
+    # (value + 128) // 257; the half keeps a quotient that is whole from falling short of it.
+    gray = image.point(lambda value: value * (1 / 257) + 128.5 / 257).convert("L")
+    if transparent is not None:
+        import numpy as np  # here, since a decoder's process starts in half the time without it
+
+        deep = np.asarray(image)
         gray.putalpha(Image.fromarray(np.where(deep == transparent, 0, 255).astype(np.uint8)))
     return gray
 
@@ -49,15 +86,8 @@ def _as_8_bits(image: Image.Image) -> Image.Image:
 def _converted_to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """Return a CMYK, gray or Lab picture in sRGB, by its profile; where it has none of its kind, as Pillow does."""
     space = {"CMYK": b"CMYK", "L": b"GRAY", "LAB": b"Lab "}[image.mode]
-    try:
-        if profile is not None and profile[16:20] == space:
-            source = ImageCms.ImageCmsProfile(BytesIO(profile))
-        elif image.mode == "LAB":
-            source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
-        else:
+    if profile is None or profile[16:20] != space:
+        if image.mode != "LAB":
             return image.convert("RGB")
-        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return image.convert("RGB")  # a broken profile must not cost the picture
-    assert converted is not None  # not in place
-    return converted
+        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    return _converted(image, profile) or image.convert("RGB")  # a broken profile must not cost the picture

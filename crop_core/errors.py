@@ -5,7 +5,8 @@
     ├── RequestError  (ValueError)    an input is out of bounds or makes no sense beside another
     ├── WeightsError  (RuntimeError)  a detector's weights are missing or are not the ones expected
     ├── DeviceError   (RuntimeError)  the device asked for is not there or does not work
-    └── OutputError   (OSError)       the disk does not take the crops
+    ├── OutputError   (OSError)       the disk does not take the crops
+    └── SettingError  (ValueError)    an environment variable has a value that makes no sense
 
 A message is read by whoever called the API: what was expected, what came and what to do, with
 numbers and units, and no path of the machine that the model runs on.
@@ -32,6 +33,10 @@ class WeightsError(CropError, RuntimeError):
 
 class DeviceError(CropError, RuntimeError):
     """The device asked for is not there or does not work."""
+
+
+class SettingError(CropError, ValueError):
+    """An environment variable has a value that makes no sense."""
 
 
 class OutputError(CropError, OSError):

@@ -7,8 +7,11 @@ another exotic reader.
 from __future__ import annotations
 
 import struct
+import time
+import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import BytesIO
 
 from PIL import (
@@ -16,14 +19,19 @@ from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
     Image,
+    ImageFile,
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,
 )
 
+from crop_core.color import as_rgb
 from crop_core.errors import ImageError
-from crop_core.limits import too_large
+from crop_core.limits import limits, too_large, too_slow
+
+# These decoders take a file whole, and their time has no bound by the file's size or its pixels.
+DECODED_APART = ("AVIF", "HEIF", "TIFF")
 
 FORMATS = "JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP or GIF"
 
@@ -38,7 +46,6 @@ DECODE_ERRORS = (
     AttributeError,
     EOFError,
     RuntimeError,
-    MemoryError,
     struct.error,
     zlib.error,
 )
@@ -94,11 +101,52 @@ def _described(data: bytes) -> str:
     return "of an unknown kind"
 
 
+# Bytes of a progressive JPEG that are decoded between two looks at the clock, Pillow's usual being 65,536: some 20
+# bytes of it can hold a scan of the whole picture.
+_PROGRESSIVE_PIECE = 4096
+
+
+class Source(BytesIO):
+    """A file's bytes that cannot be read for ever.
+
+    Pillow feeds a decoder piece by piece, so a read that fails stops it; a thread or a signal would
+    not.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        """Start the time."""
+        super().__init__(data)
+        self.restart()
+
+    def restart(self) -> None:
+        """Start the time anew: a header may have been read long before its picture is decoded."""
+        self._until = time.monotonic() + limits().max_decode_s
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return the next bytes.
+
+        Raises:
+            ImageError: The time is over.
+        """
+        if time.monotonic() > self._until:
+            raise too_slow()
+        return super().read(size)
+
+
 def _png(source: BytesIO) -> Image.Image:
-    """Open a PNG and complete what Pillow leaves undone of its header."""
-    image = PngImagePlugin.PngImageFile(source)
+    """Open a PNG, and complete what Pillow leaves undone of its header."""
     data = source.getvalue()
-    if "exif" not in image.info and (exif := _png_chunk(data, b"eXIf")):
+    chunks = _png_chunks(data)
+    exif = next((data[start:end] for kind, start, end in chunks if kind == b"eXIf"), None)
+    ends = [end + 4 for kind, _, end in chunks if kind == b"IDAT"]
+    if ends and len(data) - ends[-1] > len(_PNG_END):  # texts, frames and what not, which could inflate
+        source = Source(data[: ends[-1]] + _PNG_END)
+    try:
+        image = PngImagePlugin.PngImageFile(source)
+    except ValueError:  # a text inflates beyond Pillow's limits, which must not cost the picture
+        kept = (data[start - 8 : end + 4] for kind, start, end in chunks if kind not in (b"tEXt", b"zTXt", b"iTXt"))
+        image = PngImagePlugin.PngImageFile(Source(data[:8] + b"".join(kept)))
+    if "exif" not in image.info and exif:
         image.info["exif"] = exif
     # Pillow scales gray and colours to 8 bits, and leaves the transparent one of tRNS in the file's depth.
     depth, transparent = data[24], image.info.get("transparency")
@@ -109,15 +157,73 @@ def _png(source: BytesIO) -> Image.Image:
     return image
 
 
-def _png_chunk(data: bytes, kind: bytes) -> bytes | None:
-    """Return the body of the first chunk of that kind, wherever it stands."""
-    at = 8
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+
+
+def _png_chunks(data: bytes) -> list[tuple[bytes, int, int]]:
+    """Return each chunk's kind, and where its body starts and ends."""
+    chunks, at, most = [], 8, limits().max_chunks
     while at + 8 <= len(data):
         end = at + 8 + int.from_bytes(data[at : at + 4], "big")
-        if data[at + 4 : at + 8] == kind:
-            return data[at + 8 : end]
+        chunks.append((data[at + 4 : at + 8], at + 8, end))
+        if len(chunks) > most:
+            raise ImageError(f"The PNG has more than {most} chunks. Save it anew.")
         at = end + 4  # behind the checksum
-    return None
+    return chunks
+
+
+def _tiff(source: BytesIO) -> Image.Image:
+    """Open a TIFF whose tags are of a number that makes sense."""
+    _check_tags(source.getvalue())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a tag that is damaged; what the picture lacks for it, its decoder says
+        return TiffImagePlugin.TiffImageFile(source)
+
+
+_TIFF_TYPE_SIZES = {
+    3: 2,
+    4: 4,
+    5: 8,
+    8: 2,
+    9: 4,
+    10: 8,
+    11: 4,
+    12: 8,
+    13: 4,
+    16: 8,
+    17: 8,
+    18: 8,
+}  # bytes; numbers alone
+
+
+def _check_tags(data: bytes) -> None:
+    """Refuse a TIFF whose first directory is absurd: Pillow makes an object of some 40 bytes of every number in it.
+
+    Raises:
+        ImageError: It has more than `max_tags` tags, or more than `max_tag_values` numbers in them.
+    """
+    order, big = "<" if data[:2] == b"II" else ">", data[2:4] in (b"+\0", b"\0+")
+    entry = struct.Struct(order + ("HHQ8x" if big else "HHI4x"))
+    try:
+        (at,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
+        (tags,) = struct.unpack_from(order + ("Q" if big else "H"), data, at)
+    except struct.error:
+        raise broken("TIFF") from None
+    most = limits()
+    at += 8 if big else 2
+    values = 0
+    for _ in range(min(tags, most.max_tags)):
+        if at + entry.size > len(data):
+            break
+        _, kind, count = entry.unpack_from(data, at)
+        values += count if kind in _TIFF_TYPE_SIZES and count * _TIFF_TYPE_SIZES[kind] <= len(data) else 0
+        at += entry.size
+    if tags > most.max_tags or values > most.max_tag_values:
+        what = f"{tags} tags" if tags > most.max_tags else f"{values} numbers in its tags"
+        raise ImageError(
+            f"The TIFF has {what}; at most {most.max_tags} tags with {most.max_tag_values} numbers are accepted. "
+            "Save it anew."
+        )
 
 
 def _heif(source: BytesIO) -> Image.Image:
@@ -140,7 +246,7 @@ _OPENERS: dict[str, Callable[[BytesIO], Image.Image]] = {
     "PNG": _png,
     "WEBP": WebPImagePlugin.WebPImageFile,
     "AVIF": AvifImagePlugin.AvifImageFile,
-    "TIFF": TiffImagePlugin.TiffImageFile,
+    "TIFF": _tiff,
     "BMP": BmpImagePlugin.BmpImageFile,
     "GIF": GifImagePlugin.GifImageFile,
     "HEIF": _heif,
@@ -151,14 +257,48 @@ def opened(data: bytes, kind: str) -> Image.Image:
     """Return the picture with its header read, by the decoder of that format.
 
     Raises:
-        ImageError: The header is broken or tells of too many pixels.
+        ImageError: The header is broken, or its parts are more than the limits allow.
     """
+    with _refused(kind):
+        return _OPENERS[kind](Source(data))
+
+
+def decoded(image: Image.Image, kind: str, size: tuple[int, int], mode: str) -> Image.Image:
+    """Return the picture's pixels as 8-bit RGB or RGBA.
+
+    Args:
+        image: As `opened` returns it.
+        kind: Its format.
+        size: What must come out, in pixels.
+        mode: ``RGB``, or ``RGBA`` where the picture has transparency of any kind.
+
+    Raises:
+        ImageError: It is broken, has 32 bits a channel, or does not decode in time.
+    """
+    profile = image.info.get("icc_profile")
+    if isinstance(image, ImageFile.ImageFile):
+        if "progressive" in image.info:
+            image.decodermaxblock = _PROGRESSIVE_PIECE
+        if isinstance(image.fp, Source):
+            image.fp.restart()
+    with _refused(kind):
+        image.load()
+        if image.size != size:
+            raise broken(kind)  # libheif may find another size in the pixels than in the header
+        return as_rgb(image, profile if isinstance(profile, bytes) else None, has_alpha=mode == "RGBA")
+
+
+@contextmanager
+def _refused(kind: str) -> Iterator[None]:
+    """Raise as an ImageError what a decoder raises."""
     try:
-        return _OPENERS[kind](BytesIO(data))
+        yield
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
-        raise too_large() from error
+        raise too_large(kind) from error
+    except MemoryError as error:
+        raise ImageError("There is not enough memory to decode the picture. Send a smaller one.") from error
     except DECODE_ERRORS as error:
         raise broken(kind) from error
 

@@ -16,7 +16,7 @@ from crop_core.box import Box, Size, Window, union
 from crop_core.detection import Detection
 from crop_core.errors import ImageError
 from crop_core.placement import best_offset, offset_holding, well_placed
-from crop_core.request import MATCH_INPUT, MAX_OUTPUT_SIDE, CropRequest
+from crop_core.request import MATCH_INPUT, MAX_OUTPUT_PIXELS, MAX_OUTPUT_SIDE, CropRequest
 from crop_core.subject import Thing, subjects_among
 
 SaliencyGrid = Sequence[Sequence[float]]
@@ -183,6 +183,7 @@ def _sizes(window: Window, ratio: Fraction | None, request: CropRequest) -> tupl
     else:
         assert height is not None
         asked = Size(min(MAX_OUTPUT_SIDE, max(1, round(height * ratio))), height)
+    asked = _shrunk_to_the_limit(asked)
     if request.upscale == "allow" or (asked.width <= window.width and asked.height <= window.height):
         return asked, asked
     content = Size(min(asked.width, window.width), min(asked.height, window.height))
@@ -193,6 +194,12 @@ def _shrunk_into(size: Size, limit: Size) -> Size:
     """Return the size scaled down, its ratio kept, until it fits the limit."""
     scale = min(1.0, limit.width / size.width, limit.height / size.height)
     return Size(max(1, round(size.width * scale)), max(1, round(size.height * scale)))
+
+
+def _shrunk_to_the_limit(size: Size) -> Size:
+    """Return the size scaled down, its ratio kept, until it has at most as many pixels as a crop may have."""
+    scale = math.sqrt(MAX_OUTPUT_PIXELS / (size.width * size.height))
+    return Size(math.floor(size.width * scale), math.floor(size.height * scale)) if scale < 1 else size
 
 
 def _fallback_plans(
@@ -232,7 +239,7 @@ def _fallback_plans(
 def _full_image_sizes(window: Window, request: CropRequest) -> tuple[Size, Size]:
     """Return the sizes of an uncropped picture: within `width` and `height`, the ratio kept."""
     asked = Size(request.width or MAX_OUTPUT_SIDE, request.height or MAX_OUTPUT_SIDE)
-    content = _shrunk_into(window.size, asked)
+    content = _shrunk_to_the_limit(_shrunk_into(window.size, asked))
     padded = request.upscale == "pad" and request.width is not None and request.height is not None
     return content, asked if padded else content
 

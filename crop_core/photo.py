@@ -13,10 +13,11 @@ from PIL import Image
 from torch import Tensor
 
 from crop_core.box import Size, Window
-from crop_core.color import as_rgb
+from crop_core.color import converted_to_srgb, is_srgb
+from crop_core.decoder import decoded_apart
 from crop_core.errors import ImageError
-from crop_core.format import DECODE_ERRORS, FORMATS, broken, format_of, opened
-from crop_core.limits import check_bytes, check_pixels, too_large
+from crop_core.format import DECODE_ERRORS, DECODED_APART, FORMATS, decoded, format_of, opened
+from crop_core.limits import check_bytes, check_picture
 from crop_core.resample import as_tensor, cut, resampled
 
 _ORIENTATION_TAG = 0x0112
@@ -37,7 +38,7 @@ _SPARE = {1: 1.0, 2: 4 / 3, 4: 4 / 3, 8: 3 / 2}
 
 
 def read_photo(path: Path) -> bytes:
-    """Return the bytes of a picture file; one beyond `MAX_BYTES` is not read.
+    """Return the bytes of a picture file; one beyond `max_bytes` is not read.
 
     Raises:
         ImageError: The file is too large or cannot be read.
@@ -54,11 +55,23 @@ def open_photo(data: bytes) -> Photo:
 
     Raises:
         ImageError: The bytes are no picture of a format on the list, or it is broken or beyond
-            the limits `MAX_BYTES`, `MAX_PIXELS` and `MAX_SIDE`.
+            the limits of `limits.Limits`.
     """
     if not data:
         raise ImageError(f"The file is empty (0 bytes); send a {FORMATS} picture.")
     check_bytes(len(data))
+    kind = format_of(data)
+    photo = Photo(data, kind)
+    check_picture(kind, photo.size.width, photo.size.height, len(data), photo.frames, photo.profile_bytes)
+    return photo
+
+
+def reopened(data: bytes) -> Photo:
+    """Return a picture that this package wrote; no limits hold for it.
+
+    Raises:
+        ImageError: The bytes are no picture of a format on the list, or it is broken.
+    """
     return Photo(data, format_of(data))
 
 
@@ -67,6 +80,8 @@ class Photo:
 
     Attributes:
         size: Upright width and height, after the EXIF orientation is applied.
+        frames: How many pictures the header counts; 1 where counting would mean to read the whole file.
+        profile_bytes: The length of the file's colour profile, of whatever kind.
         format: Pillow's name of the format: JPEG, MPO, PNG, WEBP, AVIF, HEIF, TIFF, BMP or GIF.
         has_alpha: Whether `pixels` has four channels.
         icc_profile: The RGB colour profile that the crops must carry, or none. CMYK, gray and Lab
@@ -81,21 +96,19 @@ class Photo:
         self._kind = format
         self._decoded: dict[int, Image.Image] = {}
         image = opened(self._data, self._kind)
-        width, height = image.size
-        check_pixels(width, height)
-        self._raw_size = Size(width, height)
+        self._raw_size = Size(*image.size)
         self._first: Image.Image | None = image
         self._orientation = self._read_orientation(image)
-        self.size = Size(height, width) if self._orientation >= 5 else self._raw_size
+        self.size = Size(*image.size[::-1]) if self._orientation >= 5 else self._raw_size
+        self.frames: int = getattr(image, "n_frames", 1) if format in ("PNG", "WEBP", "AVIF") else 1
         self.format = "MPO" if format == "JPEG" and "mp" in image.info else format
         self.orientation = self._orientation
         self.plain_jpeg = data if self.format == "JPEG" and _is_plain(image, data) else None
         self.has_alpha = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
         profile = image.info.get("icc_profile")
-        self._source_profile: bytes | None = profile if isinstance(profile, bytes) and len(profile) >= 128 else None
-        space = self._source_profile[16:20] if self._source_profile else b""
-        in_rgb = image.mode in ("RGB", "RGBA", "RGBX", "P", "PA")
-        self.icc_profile = self._source_profile if in_rgb and space == b"RGB " else None
+        self.profile_bytes = len(profile) if isinstance(profile, bytes) else 0
+        is_rgb = isinstance(profile, bytes) and len(profile) >= 128 and profile[16:20] == b"RGB "
+        self.icc_profile = profile if is_rgb and image.mode in ("RGB", "RGBA", "RGBX", "P", "PA") else None
 
     @cached_property
     def reductions(self) -> tuple[int, ...]:
@@ -124,6 +137,21 @@ class Photo:
             ImageError: The picture is broken.
         """
         return as_tensor(self._upright(self._decode(reduction)))
+
+    def small(self, longest_side: int) -> Tensor:
+        """Return the whole picture, upright, with at least `longest_side` pixels on the longer side if it has them.
+
+        It has less than twice as many, but a JPEG's that is decoded at a fraction of its size.
+
+        Returns:
+            As `pixels`.
+
+        Raises:
+            ImageError: The picture is broken.
+        """
+        image = self._decode(self.reduction_for(longest_side))
+        factor = max(image.size) // longest_side
+        return as_tensor(self._upright(image.reduce(factor) if factor > 1 else image))
 
     def resampled(self, window: Window, size: Size) -> Tensor:
         """Return a part of the picture, upright, at a size of its own: bicubic, antialiased where it shrinks.
@@ -176,21 +204,15 @@ class Photo:
         if reduction not in self.reductions:
             raise ValueError(f"a {self._kind} picture is decoded at 1/{self.reductions}, not at 1/{reduction}")
         image, self._first = self._first or opened(self._data, self._kind), None
-        try:
+        width, height = self._raw_size.width, self._raw_size.height
+        mode = "RGBA" if self.has_alpha else "RGB"
+        if self._kind in DECODED_APART:
+            del image  # it may hold a copy of the file
+            image = decoded_apart(self._data, self._kind, (width, height), mode)
+        else:
             if reduction > 1:
-                width, height = self._raw_size.width, self._raw_size.height
                 image.draft(None, (width // reduction, height // reduction))
-            image.load()
-            expected = (-(-self._raw_size.width // reduction), -(-self._raw_size.height // reduction))
-            if image.size != expected:
-                raise broken(self._kind)  # libheif may find another size in the pixels than in the header
-            image = as_rgb(image, self._source_profile, self.has_alpha)
-        except ImageError:
-            raise
-        except Image.DecompressionBombError as error:
-            raise too_large() from error
-        except DECODE_ERRORS as error:
-            raise broken(self._kind) from error
+            image = decoded(image, self._kind, (-(-width // reduction), -(-height // reduction)), mode)
         self._decoded[reduction] = image
         return image
 
@@ -240,3 +262,16 @@ def upright(pixels: Tensor, orientation: int) -> Tensor:
     # What is left to flip: of 6, say, the transposed picture from right to left.
     flips = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: (1, 2), 8: (1,)}.get(orientation)
     return pixels.flip(flips) if flips else pixels
+
+
+def in_srgb(pixels: Tensor, icc_profile: bytes | None) -> Tensor:
+    """Return the pixels in sRGB, the colours that networks are trained on.
+
+    Args:
+        pixels: uint8 tensor [3 or 4, H, W] on any device, RGB or RGBA.
+        icc_profile: Their colour profile, or none for sRGB.
+    """
+    if icc_profile is None or is_srgb(icc_profile):
+        return pixels
+    image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().cpu().numpy())
+    return as_tensor(converted_to_srgb(image, icc_profile)).to(pixels.device)

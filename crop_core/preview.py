@@ -10,7 +10,7 @@ from torch import Tensor
 
 from crop_core.box import Size
 from crop_core.detection import Detection
-from crop_core.photo import open_photo
+from crop_core.photo import reopened
 from crop_core.result import Crop
 
 SHEET_HEIGHT = 560  # px
@@ -80,8 +80,7 @@ def _tile(crop: Crop, color: tuple[int, int, int]) -> Image.Image:
     assert crop.data is not None
     height = SHEET_HEIGHT // 2 - GAP // 2
     bar = 18
-    photo = open_photo(crop.data)  # Image.open would refuse crops beyond Pillow's own limit
-    pixels = photo.pixels(photo.reduction_for(height * 2))
+    pixels = reopened(crop.data).small(height * 2)  # Image.open would refuse crops beyond Pillow's own limit
     image = Image.fromarray(pixels.permute(1, 2, 0).numpy()).convert("RGBA")
     image.thumbnail((height * 2, height - bar))
     plan = crop.plan

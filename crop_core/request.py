@@ -23,6 +23,7 @@ FREE = "free"
 
 MAX_ASKED_SIDE = 8192  # px; 8192 x 8192 is a 200 MB tensor, enough for a poster
 MAX_OUTPUT_SIDE = 16_383  # px; WebP's own limit
+MAX_OUTPUT_PIXELS = MAX_ASKED_SIDE**2  # an encoder takes some 40 bytes for each, and WebP fails beyond some 100 million
 MAX_RATIO = 100  # to 1, either way
 MAX_RATIOS = 20
 MAX_TEXT = 2000  # characters of `labels` or `aspect_ratio`

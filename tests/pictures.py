@@ -10,7 +10,7 @@ from io import BytesIO
 import numpy as np
 import pillow_heif
 from conftest import STORED_AS, encoded
-from PIL import Image, ImageCms
+from PIL import Image
 
 from crop_core import ImageError
 from crop_core.photo import open_photo
@@ -70,45 +70,24 @@ def png(width: int, height: int, depth: int, color: int, rows: bytes, before: by
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + before + pixels + after + chunk(b"IEND", b"")
 
 
-def icc(space: bytes, connection: bytes, tags: dict[bytes, bytes]) -> bytes:
-    """Return an ICC profile, version 2.4, made by hand: Pillow makes none for gray or CMYK."""
-    d50 = struct.pack(">3i", 63190, 65536, 54061)
-    text = b"made for a test\0"
-    tags = {
-        b"desc": b"desc\0\0\0\0" + struct.pack(">I", len(text)) + text + bytes(8 + 3 + 67),
-        b"cprt": b"text\0\0\0\0" + text,
-        b"wtpt": b"XYZ \0\0\0\0" + d50,
-        **tags,
-    }
-    table, body = struct.pack(">I", len(tags)), b""
-    for name, content in tags.items():
-        content += bytes(-len(content) % 4)
-        table += name + struct.pack(">II", 132 + 12 * len(tags) + len(body), len(content))
-        body += content
-    head = bytearray(128)
-    head[8:12], head[12:16], head[16:20], head[20:24] = b"\x02\x40\0\0", b"prtr", space, connection
-    head[24:36], head[36:40], head[68:80] = struct.pack(">6H", 2026, 1, 1, 0, 0, 0), b"acsp", d50
-    head[0:4] = struct.pack(">I", 132 + 12 * len(tags) + len(body))
-    return bytes(head) + table + body
-
-
-def linear_gray_profile() -> bytes:
-    """Return a gray profile of gamma 1: 128 of 255 is half the light, 188 in sRGB."""
-    return icc(b"GRAY", b"XYZ ", {b"kTRC": b"curv\0\0\0\0" + struct.pack(">I", 0)})
-
-
-def cmyk_profile() -> bytes:
-    """Return a CMYK profile in which all cyan ink is a strong red (Lab 50, 70, 50), any other ink is black."""
-    table = b""
-    for cell in range(16):  # cyan varies slowest, black fastest; 8-bit Lab: L * 255/100, a + 128, b + 128
-        lightness, a, b = {0: (100, 0, 0), 8: (50, 70, 50)}.get(cell, (0, 0, 0))
-        table += bytes((round(lightness * 2.55), a + 128, b + 128))
-    identity = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
-    straight = bytes(range(256))
-    return icc(b"CMYK", b"Lab ", {b"A2B0": b"mft1\0\0\0\0\4\3\2\0" + identity + straight * 4 + table + straight * 3})
-
-
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+def tiff(array: np.ndarray, photometric: int = 2, sample_format: int = 1) -> bytes:
+    """Return a TIFF made by hand, for what Pillow does not write: [h, w, channels] as it stands, in one strip."""
+    height, width, channels = array.shape
+    body = array.astype(array.dtype.newbyteorder("<")).tobytes()
+    bits = struct.pack(f"<{channels}H", *[array.dtype.itemsize * 8] * channels)
+    formats = struct.pack(f"<{channels}H", *[sample_format] * channels)
+    at = 8 + len(body)
+    entries = [
+        (256, 3, 1, width),
+        (257, 3, 1, height),
+        (258, 3, channels, at),
+        (259, 3, 1, 1),
+        (262, 3, 1, photometric),
+    ]
+    entries += [(273, 4, 1, 8), (277, 3, 1, channels), (278, 3, 1, height), (279, 4, 1, len(body))]
+    entries += [(339, 3, channels, at + len(bits))]
+    directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4)
+    return b"II*\0" + struct.pack("<I", at + len(bits) + len(formats)) + body + bits + formats + directory
 
 
 def assert_reads_well(error: ImageError) -> None:

@@ -47,11 +47,15 @@ def test_the_command_measures_what_it_is_asked_for(tmp_path: Path, capsys: pytes
     arguments = ["bench", "--device", "cpu", "--megapixels", "0.3", "--runs", "1", "--only", only]
     assert main([*arguments, "--picture", picture, "--json", str(target)]) == 0
     figures = json.loads(target.read_text())
-    assert set(figures) == {"machine", "bytes", "stages_ms", "pictures_a_second", "peak_mb", "http"}
+    parts = {"stages_ms", "whole_ms", "pictures_a_second", "peak_mb", "device_mb", "http"}
+    assert set(figures) == {"machine", "bytes", *parts}
+    assert figures["device_mb"] == {"0.3": None}  # a CPU has none of its own, and the bench says so
     assert set(figures["stages_ms"]["0.3"]) == set(STAGES)
     assert all(times["p50"] > 0 for times in figures["stages_ms"]["0.3"].values())
     assert figures["http"]["ready_s"] > 0
-    assert "0.3 MP" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "0.3 MP" in printed
+    assert "peak MB of the GPU: none in use here, so not measured" in printed
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ import struct
 import numpy as np
 import pytest
 from conftest import encoded, ramp
-from pictures import SRGB, WRITERS, array_of, cmyk_profile, largest_difference, linear_gray_profile, png
+from pictures import WRITERS, array_of, largest_difference, png
 from PIL import Image
+from profiles import SRGB, cmyk_profile, linear_gray_profile
 
 from crop_core.photo import open_photo
 

@@ -1,8 +1,16 @@
 from __future__ import annotations
 
+import ast
+import json
+import subprocess
+import sys
+from io import BytesIO
+
 import numpy as np
 import pytest
-from pictures import assert_reads_well
+from conftest import ROOT, ramp
+from pictures import WRITERS, assert_reads_well
+from PIL import Image
 
 from crop_core import ImageError
 from crop_core.format import format_of
@@ -55,3 +63,80 @@ def test_what_is_no_picture_is_refused_by_name(data: bytes, word: str) -> None:
         open_photo(data)
     assert word in str(caught.value)
     assert_reads_well(caught.value)
+
+
+# What Pillow can write and this package does not read, and how rarer kinds begin.
+NOT_READ = ("BLP", "DDS", "DIB", "EPS", "ICNS", "ICO", "JPEG2000", "MSP", "PALM", "PCX", "PDF", "PPM", "SGI")
+NOT_READ += ("SPIDER", "TGA", "XBM")
+RARE = {
+    "FITS": b"SIMPLE  =                    T" + b" " * 50 + b"BITPIX  =                    8",
+    "EPS with a preview": b"\xc5\xd0\xd3\xc6" + bytes(60),
+    "GRIB": b"GRIB\0\0\0\x01" + bytes(60),
+    "BUFR": b"BUFR\0\0\0\x03" + bytes(60),
+    "HDF5": b"\x89HDF\r\n\x1a\n" + bytes(60),
+    "WMF": b"\xd7\xcd\xc6\x9a\0\0" + bytes(60),
+    "EMF": b"\x01\0\0\0" + bytes(36) + b" EMF" + bytes(60),
+    "PSD": b"8BPS\0\1" + bytes(60),
+    "PCD": bytes(2048) + b"PCD_" + bytes(60),
+    "FLI": bytes(4) + b"\x11\xaf" + bytes(120),
+    "GIMP brush": b"\0\0\0\x1c\0\0\0\2" + bytes(12) + b"GIMP" + bytes(60),
+    "IPTC": b"\x1c\x03\x3c\0\2" + bytes(60),
+    "Sun raster": b"\x59\xa6\x6a\x95" + bytes(60),
+    "MPEG": b"\0\0\1\xb3" + bytes(60),
+    "XPM": b"/* XPM */\nstatic char *a[] = {};",
+    "XVThumb": b"P7 332\n#END_OF_COMMENTS\n1 1 255\n\0",
+    "OLE": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600),
+    "a web page": b"<!DOCTYPE html><html></html>",
+    "a playlist that names a file": b"#EXTM3U\nfile:///etc/hostname\n",
+}
+
+
+def written(format: str) -> bytes:
+    buffer = BytesIO()
+    mode = {"MSP": "1", "XBM": "1", "PALM": "P", "SPIDER": "F", "BLP": "P"}.get(format, "RGB")
+    Image.new(mode, (16, 16)).save(buffer, format)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("format", NOT_READ)
+def test_what_pillow_would_read_beside_the_list_is_refused(format: str) -> None:
+    with pytest.raises(ImageError, match="Expected a JPEG, PNG") as caught:
+        open_photo(written(format))
+    assert_reads_well(caught.value)
+
+
+@pytest.mark.parametrize("name", RARE)
+def test_what_begins_like_a_rare_kind_is_refused(name: str) -> None:
+    with pytest.raises(ImageError, match="Expected a JPEG, PNG") as caught:
+        open_photo(RARE[name])
+    assert_reads_well(caught.value)
+
+
+def test_no_reader_beside_the_list_is_ever_loaded() -> None:
+    program = """
+import json, sys
+from crop_core import Cropper, CropRequest, ImageError
+cropper = Cropper(device="cpu")
+refused = 0
+for text in json.load(sys.stdin):
+    try:
+        cropper.crop(bytes.fromhex(text), CropRequest(output_format="match_input", preview=True))
+    except ImageError:
+        refused += 1
+plugins = sorted(name for name in sys.modules if name.startswith("PIL.") and name.endswith("ImagePlugin"))
+print(json.dumps([refused, plugins]))
+"""
+    files = [*RARE.values(), written("EPS"), *(write(ramp(32, 24)) for write in WRITERS.values())]
+    text = json.dumps([data.hex() for data in files])
+    run = subprocess.run([sys.executable, "-c", program], input=text, capture_output=True, text=True, check=True)
+    refused, plugins = json.loads(run.stdout)
+    assert refused == len(RARE) + 1
+    # Ppm comes with Pillow's writers, and Image.open, which alone would ask it to read, is never called.
+    allowed = {"Avif", "Bmp", "Gif", "Jpeg", "Mpo", "Png", "Ppm", "Tiff", "WebP"}
+    assert {name.removeprefix("PIL.").removesuffix("ImagePlugin") for name in plugins} <= allowed
+
+
+def test_no_module_asks_pillow_to_guess_a_format() -> None:
+    for path in (ROOT / "crop_core").glob("*.py"):
+        calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        assert "Image.open" not in [ast.unparse(call) for call in calls], path

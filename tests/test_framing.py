@@ -429,3 +429,17 @@ def test_a_crop_too_long_for_any_format_comes_out_smaller() -> None:
 def test_one_pixel_can_be_cropped() -> None:
     plan = only_plan([], Size(1, 1), aspect_ratio="16:9")
     assert plan.window == Window(0, 0, 1, 1)
+
+
+@pytest.mark.parametrize("if_none", ["center", "full_image"])
+@pytest.mark.parametrize(
+    ("size", "inputs"),
+    [(Size(16_384, 12_288), {}), (Size(12_288, 16_384), {}), (Size(9_000, 16_000), {"width": 8192})],
+    ids=["landscape", "portrait", "a width alone"],
+)
+def test_a_crop_has_at_most_as_many_pixels_as_the_largest_that_can_be_asked_for(
+    size: Size, inputs: dict[str, object], if_none: str
+) -> None:
+    output = only_plan([], size, if_none=if_none, **inputs).output_size
+    assert 0.999 * 8192**2 < output.width * output.height <= 8192**2
+    assert abs(output.width / output.height - size.width / size.height) < 1e-3

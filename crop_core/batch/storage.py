@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import fsspec
 
 from crop_core.errors import CropError, RequestError
-from crop_core.limits import MAX_BYTES, check_bytes
+from crop_core.limits import check_bytes, limits
 
 # Stores in which an object appears when all of it has arrived.
 OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oci", "r2", "memory")
@@ -76,7 +76,7 @@ def join(folder: str, name: str) -> str:
 
 
 def read_bytes(address: str, size: int | None = None) -> bytes:
-    """Return the bytes of a picture; one beyond `MAX_BYTES` is not read.
+    """Return the bytes of a picture; one beyond `limits.Limits.max_bytes` is not read.
 
     Args:
         address: Where it lies.
@@ -111,8 +111,8 @@ def _fetched(fs: Any, path: str, size: int | None) -> bytes:
         # A server need not say how long its answer is, so it is read as a stream, up to the limit.
         # (Told a size, fsspec leaves out a request that makes every trouble look like a missing file.)
         with fs.open(path, "rb", block_size=0, size=1) as stream:
-            pieces, length = [], 0
-            while length <= MAX_BYTES and (piece := stream.read(2**20)):
+            pieces, length, most = [], 0, limits().max_bytes
+            while length <= most and (piece := stream.read(2**20)):
                 pieces.append(piece)
                 length += len(piece)
         check_bytes(length)

@@ -51,6 +51,8 @@ def run(megapixels: Sequence[float], runs: int, device: str, sample: Path, parts
             for size, data in photos.items()
         }
         _table("ms, p50 / p95", report["stages_ms"], inside.STAGES)
+        report["whole_ms"] = {size: asdict(inside.whole(cropper, photos[size], runs)) for size in photos}
+        _print(f"whole, ms, p50: { ({size: times['p50'] for size, times in report['whole_ms'].items()}) }")
     if "peers" in parts:
         report["beside_ms"] = {size: _beside(cropper, data, runs) for size, data in photos.items()}
         names = (OURS, *peers.installed())
@@ -64,6 +66,9 @@ def run(megapixels: Sequence[float], runs: int, device: str, sample: Path, parts
     if "memory" in parts:
         report["peak_mb"] = _memory(photos, cropper.device.type)
         _print(f"peak MB above an idle loaded process: {report['peak_mb']}")
+        report["device_mb"] = {size: inside.device_memory(cropper, photos[size]) for size in photos}
+        on_cuda = cropper.device.type == "cuda"
+        _print(f"peak MB of the GPU: {report['device_mb'] if on_cuda else 'none in use here, so not measured'}")
     if "cold" in parts:
         report["cold_s"] = outside.cold_start(sample, cropper.device.type, min(runs, 5))
         _print(f"seconds, process start to exit: {report['cold_s']}")

@@ -1,0 +1,598 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import fields
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pillow_heif
+import pytest
+from conftest import ROOT, encoded, ramp
+from pictures import WRITERS, assert_reads_well, chunk, heic, png
+from PIL import Image
+from profiles import SRGB
+
+from crop_core import CropError, Cropper, CropRequest, ImageError, RequestError, Size
+from crop_core.limits import Limits, limits
+from crop_core.photo import open_photo
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def allow(monkeypatch: pytest.MonkeyPatch, **settings: int) -> None:
+    for name, value in settings.items():
+        monkeypatch.setenv(f"CROP_CORE_{name.upper()}", str(value))
+
+
+# ---- the settings
+
+
+def test_without_a_word_from_the_environment_the_defaults_hold() -> None:
+    assert limits() == Limits()
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in fields(Limits)])
+def test_the_environment_overrides_each_limit_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    allow(monkeypatch, **{name: 7})
+    assert limits() == Limits(**{name: 7})
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "1e6", "many", "٣", "9" * 16], ids=repr)
+def test_a_setting_that_is_no_whole_number_is_refused_by_its_name(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CROP_CORE_MAX_PIXELS", text)
+    with pytest.raises(CropError, match="CROP_CORE_MAX_PIXELS is a whole number of at least 1, got"):
+        limits()
+
+
+def test_readme_names_every_limit_with_its_default() -> None:
+    rows = dict(re.findall(r"^\| `CROP_CORE_(\w+)` \| ([\d,]+) \|", README, re.MULTILINE))
+    assert {name.lower(): int(value.replace(",", "")) for name, value in rows.items()} == {
+        entry.name: entry.default for entry in fields(Limits)
+    }
+
+
+# ---- what a header tells
+
+
+def patched(data: bytes, at: int, layout: str, *values: int) -> bytes:
+    return data[:at] + struct.pack(layout, *values) + data[at + struct.calcsize(layout) :]
+
+
+def large_jpeg(width: int, height: int) -> bytes:
+    data = encoded(ramp(16, 16), "JPEG")
+    return patched(data, data.index(b"\xff\xc0") + 5, ">HH", height, width)
+
+
+def large_webp(width: int, height: int) -> bytes:
+    data = encoded(ramp(16, 16).convert("RGBA"), "WEBP", icc_profile=bytes(128))  # so it has a VP8X chunk
+    body = struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
+    at = data.index(b"VP8X") + 12
+    return data[:at] + body + data[at + 6 :]
+
+
+def large_avif(width: int, height: int) -> bytes:
+    data = encoded(ramp(16, 16), "AVIF")
+    return patched(data, data.index(b"ispe") + 8, ">II", width, height)
+
+
+def large_heic(width: int, height: int) -> bytes:
+    data = heic(ramp(64, 64))
+    return patched(data, data.index(b"ispe") + 8, ">II", width, height)
+
+
+def large_tiff(width: int, height: int) -> bytes:
+    data = encoded(ramp(16, 16), "TIFF")
+    (directory,) = struct.unpack_from("<I", data, 4)
+    for index in range(struct.unpack_from("<H", data, directory)[0]):
+        at = directory + 2 + 12 * index
+        tag = struct.unpack_from("<H", data, at)[0]
+        if tag in (256, 257):
+            data = patched(data, at, "<HHII", tag, 4, 1, width if tag == 256 else height)
+    return data
+
+
+def large_bmp(width: int, height: int) -> bytes:
+    return patched(encoded(ramp(16, 16), "BMP"), 18, "<ii", width, height)
+
+
+def large_gif(width: int, height: int) -> bytes:
+    return patched(encoded(ramp(16, 16), "GIF"), 6, "<HH", width, height)
+
+
+LARGE: dict[str, Callable[[int, int], bytes]] = {
+    "JPEG": large_jpeg,
+    "PNG": lambda width, height: png(width, height, 8, 2, b"\0"),
+    "WEBP": large_webp,
+    "AVIF": large_avif,
+    "HEIF": large_heic,
+    "TIFF": large_tiff,
+    "BMP": large_bmp,
+    "GIF": large_gif,
+}
+
+
+class TestPixels:
+    @pytest.mark.parametrize("side", [14_492, 16_384, 40_000, 65_535])
+    @pytest.mark.parametrize("kind", LARGE)
+    def test_a_bomb_is_refused_on_its_header(self, kind: str, side: int) -> None:
+        with pytest.raises(ImageError) as caught:
+            open_photo(LARGE[kind](min(side, 16_384) if kind == "WEBP" else side, side if kind != "WEBP" else 16_384))
+        assert_reads_well(caught.value)
+
+    @pytest.mark.parametrize(("width", "height"), [(100_000, 100_000), (65_536, 1), (1, 65_536), (10_001, 10_000)])
+    def test_more_pixels_than_allowed_are_refused_with_the_numbers(self, width: int, height: int) -> None:
+        with pytest.raises(ImageError, match=f"{width}x{height} pixels") as caught:
+            open_photo(png(width, height, 8, 2, b"\0"))
+        assert "100 megapixels and 65535 pixels a side" in str(caught.value)
+
+    @pytest.mark.parametrize(("width", "height"), [(10_000, 10_000), (65_535, 1_525)])
+    def test_the_largest_pictures_allowed_open(self, width: int, height: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        allow(monkeypatch, free_pixels=10**9)
+        assert open_photo(png(width, height, 8, 2, b"\0")).size == Size(width, height)
+
+    def test_a_jpeg_may_have_more_pixels_than_what_decodes_whole(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        allow(monkeypatch, max_pixels=3_000, max_pixels_at_once=1_000)
+        assert open_photo(WRITERS["JPEG"](ramp(60, 50))).size == Size(60, 50)
+        for kind in LARGE:
+            with pytest.raises(ImageError, match="3000 pixels and" if kind == "JPEG" else "1000 pixels and"):
+                open_photo(WRITERS[kind](ramp(61, 50)))
+
+    def test_the_bound_of_all_pixels_holds_for_what_decodes_whole_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        allow(monkeypatch, max_pixels=1_000)
+        with pytest.raises(ImageError, match="at most 1000 pixels and"):
+            open_photo(WRITERS["PNG"](ramp(60, 50)))
+
+    def test_few_bytes_for_many_pixels_are_refused_as_a_bomb(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        blank = encoded(Image.new("1", (6_000, 6_000)))  # 36 megapixels
+        assert 36e6 / len(blank) > 2_000
+        with pytest.raises(ImageError, match=f"6000x6000 pixels in {len(blank)} bytes") as caught:
+            open_photo(blank)
+        assert_reads_well(caught.value)
+        allow(monkeypatch, max_pixels_per_byte=40_000)
+        assert open_photo(blank).size == Size(6_000, 6_000)
+
+    def test_a_blank_canvas_of_an_ordinary_size_is_a_picture(self) -> None:
+        blank = encoded(Image.new("1", (4_000, 5_000)))
+        assert 20e6 / len(blank) > 2_000
+        assert open_photo(blank).pixels().shape == (3, 5_000, 4_000)
+
+
+class TestFrames:
+    @pytest.mark.parametrize("kind", ["WEBP", "AVIF", "PNG"])
+    def test_more_frames_than_allowed_are_refused(self, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        frames = [Image.new("RGB", (8, 8), (index, 0, 0)) for index in range(0, 90, 30)]
+        data = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
+        allow(monkeypatch, max_frames=3)
+        assert open_photo(data).size == Size(8, 8)
+        allow(monkeypatch, max_frames=2)
+        with pytest.raises(ImageError, match="has 3 frames; at most 2"):
+            open_photo(data)
+
+    def test_frames_that_no_header_counts_are_never_read(self) -> None:
+        frame = encoded(Image.new("P", (8, 8)), "GIF")
+        data = frame[:-1] + b"!\xf9\4\0\0\0\0\0," * 200_000 + b";"
+        assert open_photo(data).pixels().shape == (3, 8, 8)
+
+
+class TestTexts:
+    INFLATING = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(2 * 2**20)))
+
+    @pytest.mark.parametrize("times", [1, 100], ids=["one", "a hundred"])
+    @pytest.mark.parametrize("place", ["before", "after"])
+    def test_a_png_whose_texts_inflate_is_cropped_without_them(self, place: str, times: int) -> None:
+        plain = encoded(ramp(32, 24))
+        at = plain.index(b"IDAT") - 4 if place == "before" else len(plain) - 12
+        photo = open_photo(plain[:at] + self.INFLATING * times + plain[at:])
+        assert (photo.pixels().permute(1, 2, 0).numpy() == np.asarray(ramp(32, 24))).all()
+
+    def test_a_profile_that_inflates_is_one_sentence_or_none(self) -> None:
+        plain = encoded(ramp(32, 24))
+        at = plain.index(b"IDAT") - 4
+        bomb = chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(64 * 2**20)))
+        with pytest.raises(ImageError) as caught:
+            open_photo(plain[:at] + bomb + plain[at:])
+        assert_reads_well(caught.value)
+
+    def test_a_png_of_crumbs_is_refused(self) -> None:
+        plain = encoded(ramp(32, 24))
+        with pytest.raises(ImageError, match="more than 100000 chunks") as caught:
+            open_photo(plain[:33] + chunk(b"abcd", b"") * 100_001 + plain[33:])
+        assert_reads_well(caught.value)
+
+
+def tiff_with(
+    tags: list[tuple[int, int, int, int]], tail: bytes = b"", big: bool = False, without: tuple[int, ...] = ()
+) -> bytes:
+    """Return a TIFF of 4x4 gray pixels with more tags: number, type, count, offset."""
+    offset = 16 if big else 8
+    own = [(256, 3, 1, 4), (257, 3, 1, 4), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, offset)]
+    own += [(277, 3, 1, 1), (278, 3, 1, 4), (279, 4, 1, 16)]
+    entries = sorted({tag[0]: tag for tag in own + tags if tag[0] not in without}.values())
+    directory = offset + 16
+    if big:
+        head = b"II+\0\x08\0\0\0" + struct.pack("<Q", directory) + bytes(range(16)) + struct.pack("<Q", len(entries))
+        return head + b"".join(struct.pack("<HHQQ", *entry) for entry in entries) + bytes(8) + tail
+    head = b"II*\0" + struct.pack("<I", directory) + bytes(range(16)) + struct.pack("<H", len(entries))
+    return head + b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4) + tail
+
+
+class TestTags:
+    @pytest.mark.parametrize("big", [False, True], ids=["TIFF", "BigTIFF"])
+    def test_a_tiff_made_by_hand_opens(self, big: bool) -> None:
+        assert open_photo(tiff_with([], big=big)).pixels()[0].flatten().tolist() == list(range(16))
+
+    @pytest.mark.parametrize("big", [False, True], ids=["TIFF", "BigTIFF"])
+    def test_a_tiff_of_more_tags_than_allowed_is_refused(self, big: bool) -> None:
+        many = [(number, 3, 1, 0) for number in range(40_000, 41_500)]
+        with pytest.raises(ImageError, match="has 1509 tags; at most 1000") as caught:
+            open_photo(tiff_with(many, big=big))
+        assert_reads_well(caught.value)
+
+    @pytest.mark.parametrize("big", [False, True], ids=["TIFF", "BigTIFF"])
+    def test_a_tiff_of_more_strips_than_pictures_have_is_refused(self, big: bool) -> None:
+        count = 2_500_000
+        with pytest.raises(ImageError, match=r"250000\d numbers") as caught:
+            open_photo(tiff_with([(273, 4, count, 300)], bytes(4 * count + 600), big=big))
+        assert_reads_well(caught.value)
+
+    def test_a_tag_that_speaks_of_more_than_the_file_has_costs_no_memory(self) -> None:
+        data = tiff_with([(700, 1, 2**32 - 1, 8), (34_675, 7, 2**31, 8), (305, 2, 2**32 - 1, 8)])
+        assert open_photo(data).pixels().shape == (3, 4, 4)
+
+    def test_a_directory_beyond_the_end_is_an_image_error(self) -> None:
+        with pytest.raises(ImageError, match="TIFF"):
+            open_photo(b"II*\0\xff\xff\xff\xff" + bytes(20))
+
+
+class TestProfiles:
+    @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "TIFF", "AVIF", "HEIF"])
+    def test_a_profile_larger_than_any_is_refused(self, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        profile = SRGB + bytes(4 * 2**20 - len(SRGB))
+        assert open_photo(WRITERS[kind](ramp(32, 24), icc_profile=profile)).icc_profile == profile
+        with pytest.raises(ImageError, match="colour profile of 4 MiB; at most 4 MiB") as caught:
+            open_photo(WRITERS[kind](ramp(32, 24), icc_profile=profile + b"\0"))
+        assert_reads_well(caught.value)
+
+    @pytest.mark.parametrize("output_format", ["jpg", "png", "webp", "avif"])
+    def test_the_largest_profile_travels_in_every_format(self, output_format: str, cropper: Cropper) -> None:
+        profile = SRGB + bytes(4 * 2**20 - len(SRGB))
+        data = WRITERS["JPEG"](ramp(32, 24), icc_profile=profile)
+        (crop,) = cropper.crop(data, CropRequest(output_format=output_format)).crops
+        assert crop.data is not None
+        assert profile in crop.data or output_format in ("png", "jpg")  # which deflate it, and cut it in pieces
+
+
+class TestCrops:
+    def test_crops_of_too_many_pixels_together_are_refused_before_they_are_cut(
+        self, cropper: Cropper, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        request = CropRequest(aspect_ratios=("1:1", "4:5"), width=40, upscale="allow")
+        data = encoded(ramp(64, 48))
+        allow(monkeypatch, max_crop_pixels=40 * 40 + 40 * 50)
+        assert len(cropper.crop(data, request).crops) == 2
+        allow(monkeypatch, max_crop_pixels=40 * 40 + 40 * 50 - 1)
+        with pytest.raises(RequestError, match="The 2 crops would have 3600 pixels together") as caught:
+            cropper.crop(data, request)
+        assert "may have 3599 pixels. Ask for a smaller width" in str(caught.value)
+
+
+# ---- time
+
+
+def jpeg_of_scans(side: int, scans: int) -> bytes:
+    """Return a progressive JPEG that repeats its last scan: few bytes, and each time a walk over the picture."""
+    data = encoded(Image.new("L", (side, side), 90), "JPEG", progressive=True)
+    return data[:-2] + data[data.rindex(b"\xff\xda") : -2] * scans + data[-2:]
+
+
+@contextmanager
+def signalled_decoders(number: signal.Signals) -> Iterator[None]:
+    """Send a signal to every decoder's process that starts within the block."""
+    ended = threading.Event()
+    children = Path(f"/proc/{os.getpid()}/task")
+
+    def watch() -> None:
+        seen: set[str] = set()
+        while not ended.is_set():
+            for task in children.iterdir():
+                for child in set((task / "children").read_text().split()) - seen:
+                    command = Path(f"/proc/{child}/cmdline").read_bytes()
+                    if b"crop_core.decoder" in command:
+                        seen.add(child)
+                        os.kill(int(child), number)
+            time.sleep(0.002)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+
+
+APART = {kind: WRITERS[kind](ramp(64, 48)) for kind in ("AVIF", "HEIF", "TIFF")}
+
+
+class TestDeadline:
+    @pytest.mark.parametrize("reduction", [1, 8])
+    def test_a_jpeg_of_endless_scans_is_stopped(self, reduction: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        allow(monkeypatch, max_decode_s=1)
+        data = jpeg_of_scans(6_000, 3_000)  # it would take more than a minute
+        with pytest.raises(ImageError, match="did not decode within 1 seconds") as caught:
+            open_photo(data).pixels(reduction)
+        assert_reads_well(caught.value)
+
+    def test_time_that_passes_between_header_and_pixels_is_not_the_decoders(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        allow(monkeypatch, max_decode_s=1)
+        photo = open_photo(encoded(ramp(32, 24), "JPEG"))
+        time.sleep(1.1)
+        assert photo.pixels().shape == (3, 24, 32)
+
+    @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the decoder's process in /proc")
+    @pytest.mark.parametrize("kind", APART)
+    def test_a_decoder_that_hangs_is_killed(self, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        allow(monkeypatch, max_decode_s=1)
+        with (
+            signalled_decoders(signal.SIGSTOP),
+            pytest.raises(ImageError, match="did not decode within 1 seconds"),
+        ):
+            open_photo(APART[kind]).pixels()
+        assert children_named("crop_core.decoder") == []
+
+    @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the decoder's process in /proc")
+    @pytest.mark.parametrize("kind", APART)
+    def test_a_decoder_that_crashes_costs_the_picture_alone(self, kind: str) -> None:
+        with signalled_decoders(signal.SIGSEGV), pytest.raises(ImageError, match="cannot be decoded"):
+            open_photo(APART[kind]).pixels()
+        assert open_photo(APART[kind]).pixels().shape == (3, 48, 64)
+
+    @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the decoder's process in /proc")
+    def test_a_decoder_that_dies_while_it_reads_costs_the_picture_alone(self) -> None:
+        data = APART["TIFF"] + bytes(50_000_000)
+        with signalled_decoders(signal.SIGKILL), pytest.raises(ImageError, match="cannot be decoded"):
+            open_photo(data).pixels()
+
+    def test_a_decoder_that_cannot_start_is_one_sentence(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys, "executable", "/no/such/python")
+        with pytest.raises(ImageError, match="cannot be started here: No such file or directory") as caught:
+            open_photo(APART["AVIF"]).pixels()
+        assert_reads_well(caught.value)
+
+
+class TestProcess:
+    """The decoder's process, wherever and however this one was started."""
+
+    @pytest.mark.parametrize("kind", APART)
+    def test_it_decodes_in_another_folder_and_with_paths_that_only_this_process_knows(
+        self, kind: str, tmp_path: Path
+    ) -> None:
+        (tmp_path / "picture").write_bytes(APART[kind])
+        (tmp_path / "PIL.py").write_text("raise SystemExit('the wrong Pillow')")
+        paths = [str(ROOT), *(path for path in sys.path if path)]
+        program = f"""
+import sys
+sys.path[:] = {paths!r}
+from crop_core.photo import open_photo
+assert open_photo(open("picture", "rb").read()).pixels().shape == (3, 48, 64)
+"""
+        run = [sys.executable, "-I", "-S", "-c", program]
+        subprocess.run(run, cwd=tmp_path, check=True, env={"PYTHONPATH": str(tmp_path)})
+
+    def test_it_says_nothing_and_leaves_no_process(self, capfd: pytest.CaptureFixture[str]) -> None:
+        for data in (*APART.values(), APART["TIFF"][:-2000], APART["AVIF"][:-200]):
+            with suppress(ImageError):
+                open_photo(data).pixels()
+        assert capfd.readouterr() == ("", "")
+        if Path("/proc/self/task").is_dir():
+            assert children_named("crop_core.decoder") == []
+
+    def test_who_ignores_the_end_of_child_processes_gets_the_picture_too(self) -> None:
+        usual = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        try:
+            assert open_photo(APART["TIFF"]).pixels().shape == (3, 48, 64)
+        finally:
+            signal.signal(signal.SIGCHLD, usual)
+
+    @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the decoder's process in /proc")
+    def test_it_ends_by_itself_when_the_process_that_waits_for_it_is_killed(self, tmp_path: Path) -> None:
+        pipe = tmp_path / "endless"
+        os.mkfifo(pipe)
+        program = f"""
+import sys
+sys.path[:] = {[str(ROOT), *sys.path]!r}
+from crop_core.decoder import main
+main(("TIFF", (64, 48), "RGB"))
+"""
+        keeper = os.open(pipe, os.O_RDWR)  # so that its input never ends
+        try:
+            with pipe.open("rb") as endless:
+                decoder = subprocess.Popen(
+                    [sys.executable, "-c", program], stdin=endless, env={**os.environ, "CROP_CORE_MAX_DECODE_S": "1"}
+                )
+                assert decoder.wait(timeout=60) == -signal.SIGALRM
+        finally:
+            os.close(keeper)
+
+
+def children_named(name: str) -> list[str]:
+    tasks = Path(f"/proc/{os.getpid()}/task")
+    found = [child for task in tasks.iterdir() for child in (task / "children").read_text().split()]
+    return [child for child in found if name.encode() in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+# ---- memory
+
+# What README states: above a loaded process, a picture takes at most so much on the way to a crop.
+BYTES_A_PIXEL, BYTES_A_BYTE, BESIDE = 32, 4, 256 * 2**20
+
+_CROPS = r"""
+import json, pathlib, sys, threading, time
+from crop_core import CropError, Cropper, CropRequest
+
+def kilobytes(name, process="self"):
+    lines = pathlib.Path(f"/proc/{process}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(name)).split()[1])
+
+def watch(done, peaks):
+    while not done.is_set():
+        for task in pathlib.Path("/proc/self/task").iterdir():
+            try:
+                for child in (task / "children").read_text().split():
+                    # Before it starts its own program, a child shares this one's memory and its arguments.
+                    if b"-I" in pathlib.Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0"):
+                        peaks[child] = max(peaks.get(child, 0), kilobytes("VmHWM", child))
+            except (OSError, StopIteration):
+                pass  # it has ended
+        time.sleep(0.005)
+
+def peak(path, inputs):
+    data = pathlib.Path(path).read_bytes()
+    peaks, done = {}, threading.Event()
+    watcher = threading.Thread(target=watch, args=(done, peaks))
+    watcher.start()
+    before = kilobytes("VmRSS")
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+    refusal = None
+    try:
+        cropper.crop(data, CropRequest.from_inputs(**inputs))
+    except CropError as error:
+        refusal = str(error)
+    done.set()
+    watcher.join()
+    decoder = max(peaks.values(), default=0)  # its peak may lie at another time, so this is the worst case
+    return [(kilobytes("VmHWM") - before + decoder) * 1024, refusal]
+
+cropper = Cropper(device="cpu", detector="fast")
+cropper.warm_up()
+for path in sys.argv[2:]:
+    print(json.dumps(peak(path, json.loads(sys.argv[1]))))
+"""
+
+
+def peaks_of(files: list[Path], **inputs: object) -> list[tuple[int, str | None]]:
+    """Return how many bytes more than before a fresh, loaded process takes for each picture, and its refusal."""
+    command = [sys.executable, "-c", _CROPS, json.dumps(inputs), *map(str, files)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [tuple(json.loads(line)) for line in run.stdout.splitlines()]
+
+
+def peak_of(data: bytes, folder: Path, **inputs: object) -> int:
+    """Return how many bytes more than before a fresh, loaded process takes for a picture that it crops."""
+    (folder / "picture").write_bytes(data)
+    ((taken, refusal),) = peaks_of([folder / "picture"], **inputs)
+    assert refusal is None
+    return taken
+
+
+def noisy(mode: str, width: int, height: int) -> Image.Image:
+    cells = np.random.default_rng(0).integers(0, 256, (height // 8, width // 8, len(mode)), dtype=np.uint8)
+    return Image.fromarray(np.kron(cells, np.ones((8, 8, 1), np.uint8)))
+
+
+has_peaks = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads the peak from /proc")
+
+
+def deep_heic(image: Image.Image) -> bytes:
+    """Return a HEIC of 16 bits a channel, which takes the most memory of all."""
+    deep = np.asarray(image.convert("RGBA")).astype(np.uint16) * 257
+    buffer = BytesIO()
+    pillow_heif.from_bytes("RGBA;16", image.size, deep.tobytes()).save(buffer, chroma=444)
+    return buffer.getvalue()
+
+
+@has_peaks
+@pytest.mark.parametrize(
+    ("write", "mode", "output_format"),
+    [
+        (lambda image: encoded(image, "JPEG", progressive=True, subsampling=0), "RGB", "jpg"),
+        (lambda image: encoded(image, "PNG", compress_level=1), "RGBA", "png"),
+        (lambda image: encoded(image, "WEBP", quality=50, method=0), "RGBA", "webp"),
+        (lambda image: encoded(image, "AVIF", speed=10), "RGB", "jpg"),
+        (lambda image: encoded(image, "TIFF", compression="tiff_lzw"), "RGBA", "jpg"),
+        (deep_heic, "RGB", "jpg"),
+    ],
+    ids=["JPEG", "PNG", "WebP", "AVIF", "TIFF", "HEIC"],
+)
+def test_the_peak_of_memory_stays_under_the_bound_that_readme_states(
+    write: Callable[[Image.Image], bytes], mode: str, output_format: str, tmp_path: Path
+) -> None:
+    side = 2_000
+    data = write(noisy(mode, side, side))
+    taken = peak_of(data, tmp_path, output_format=output_format)
+    # The crop is the whole picture.
+    assert taken <= 2 * BYTES_A_PIXEL * side * side + BYTES_A_BYTE * len(data) + BESIDE
+
+
+@has_peaks
+@pytest.mark.parametrize(
+    ("output_format", "side"), [("jpg", 2_400), ("avif", 1_400)]
+)  # which take the most of the four
+def test_a_crop_far_larger_than_the_picture_stays_under_the_bound_too(
+    output_format: str, side: int, tmp_path: Path
+) -> None:
+    data = encoded(noisy("RGBA", 512, 512))
+    taken = peak_of(data, tmp_path, width=side, height=side, upscale="allow", output_format=output_format)
+    assert taken <= BYTES_A_PIXEL * (512 * 512 + side * side) + BYTES_A_BYTE * len(data) + BESIDE
+
+
+def texts_that_inflate() -> bytes:
+    plain = encoded(ramp(32, 24))
+    return plain[:33] + TestTexts.INFLATING * 100 + plain[33:]
+
+
+def tile_that_inflates() -> bytes:
+    """Return a TIFF of 4x4 pixels in one tile of 65,520 x 65,520."""
+    tile = zlib.compress(bytes(20_000_000))
+    tags = [(259, 3, 1, 8), (322, 3, 1, 65_520), (323, 3, 1, 65_520), (324, 4, 1, 500), (325, 4, 1, len(tile))]
+    data = tiff_with(tags, without=(273, 278, 279))
+    return data + bytes(500 - len(data)) + tile
+
+
+BOMBS: dict[str, Callable[[], bytes]] = {
+    **{f"{kind} of 100 megapixels": lambda kind=kind: LARGE[kind](10_000, 10_000) for kind in LARGE},
+    **{f"{kind} of 20 megapixels": lambda kind=kind: LARGE[kind](5_000, 4_000) for kind in ("PNG", "WEBP", "AVIF")},
+    "JPEG of 196 megapixels": lambda: large_jpeg(14_000, 14_000),
+    "texts that inflate": texts_that_inflate,
+    "strips": lambda: tiff_with([(273, 4, 1_900_000, 300)], bytes(8_000_000)),
+    "tags that share bytes": lambda: tiff_with(
+        [(number, 7, 4_000_000, 300) for number in range(40_000, 40_900)], bytes(4_100_000)
+    ),
+    "a tile that inflates": tile_that_inflates,
+}
+
+
+@has_peaks
+def test_a_bomb_takes_no_more_memory_than_a_small_picture(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in BOMBS]
+    for path in files:
+        path.write_bytes(BOMBS[path.name]())
+    taken = dict(zip(BOMBS, peaks_of(files), strict=True))
+    allowed = dict.fromkeys(BOMBS, BESIDE)
+    allowed["AVIF of 20 megapixels"] += 2 * BYTES_A_PIXEL * 20_000_000  # 16x16 pixels, which libavif enlarges
+    assert {name: most for name, (most, _) in taken.items() if most > allowed[name]} == {}
+    read = {"AVIF of 20 megapixels", "texts that inflate", "strips", "tags that share bytes"}
+    assert {name for name, (_, refusal) in taken.items() if refusal is None} == read
+
+
+def test_the_bound_of_memory_is_the_one_in_readme() -> None:
+    stated = re.search(
+        r"(\d+) bytes for each pixel of the picture and of its largest crop, (\d+) times the file, and (\d+) MiB",
+        README,
+    )
+    assert stated
+    assert tuple(map(int, stated.groups())) == (BYTES_A_PIXEL, BYTES_A_BYTE, BESIDE // 2**20)

@@ -1,0 +1,60 @@
+"""Two threads with half of PyTorch's threads each."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from threading import Barrier
+
+import pytest
+import torch
+from conftest import SAMPLES
+
+from crop_core.detectors import load_detector
+from crop_core.detectors.pair import Pair
+from crop_core.photo import open_photo
+
+# In a process of its own: the number of threads is the whole process's.
+COUNTS = """
+import threading, torch
+from crop_core.detectors.pair import Pair
+torch.set_num_threads(int({threads}))
+pair = Pair()
+counts = [*pair.run(torch.get_num_threads, torch.get_num_threads), torch.get_num_threads()]
+later = threading.Thread(target=lambda: counts.append(torch.get_num_threads()))
+later.start()
+later.join()
+print(counts)
+"""
+
+
+@pytest.mark.parametrize(("threads", "half"), [(1, 1), (2, 1), (3, 1), (8, 4)])
+def test_each_thread_of_a_pair_has_half_and_all_others_keep_theirs(threads: int, half: int) -> None:
+    command = [sys.executable, "-c", COUNTS.format(threads=threads)]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert printed.strip() == f"{[half, half, threads, threads]}"
+
+
+def test_the_two_run_at_the_same_time() -> None:
+    meeting = Barrier(2)
+    assert sorted(Pair().run(lambda: meeting.wait(30), lambda: meeting.wait(30))) == [0, 1]
+
+
+def test_what_one_of_the_two_raises_is_raised() -> None:
+    pair = Pair()
+    with pytest.raises(ZeroDivisionError):
+        pair.run(lambda: 1, lambda: 1 // 0)
+    assert pair.run(lambda: 1, lambda: 2) == (1, 2)
+
+
+def test_networks_side_by_side_find_what_they_find_in_turn() -> None:
+    photo = open_photo((SAMPLES / "pair.jpg").read_bytes())
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (4, 1):  # with one, they run in turn
+            torch.set_num_threads(threads)
+            found.append(load_detector("fast", torch.device("cpu")).detect(photo.pixels(), photo.size, 0.3, 0.5))
+    finally:
+        torch.set_num_threads(before)
+    assert found[0] == found[1]
+    assert found[0]
