@@ -25,6 +25,7 @@ except ImportError:  # Windows
 # can be set); beyond the second, free memory at the heap's end is given back.
 _M_MMAP_THRESHOLD, _MMAP_THRESHOLD = -3, 32 * 2**20
 _M_TRIM_THRESHOLD, _TRIM_THRESHOLD = -1, 128 * 2**20
+_M_ARENA_MAX = -8  # one heap for all threads: those of their own know no such thresholds
 # How often an idle thread of GNU's OpenMP looks for work before it sleeps. By default it looks for so long that
 # it holds a core while the crop is resampled, and where others want the cores a picture takes tenfold the time;
 # one that sleeps at once comes late to the next layer.
@@ -54,7 +55,8 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # no glibc: macOS, Windows, musl
         return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD)) and bool(mallopt(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD))
+    wanted = ((_M_MMAP_THRESHOLD, _MMAP_THRESHOLD), (_M_TRIM_THRESHOLD, _TRIM_THRESHOLD), (_M_ARENA_MAX, 1))
+    return all(mallopt(what, value) for what, value in wanted)
 
 
 class Scratch:

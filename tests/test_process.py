@@ -22,7 +22,7 @@ from crop_core import Cropper
 from crop_core.process import keep_freed_memory
 assert keep_freed_memory()
 cropper, data = Cropper(device="cpu"), open(sys.argv[1], "rb").read()
-for _ in range(3):
+for _ in range(12):
     cropper.crop(data)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(5):
