@@ -16,6 +16,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = vars(parser.parse_args(arguments))
     command = options.pop("command")
     try:
-        commands: dict[str, Callable[..., int]] = {"crop": _crop, "bench": _bench, "doctor": _doctor}
+        commands: dict[str, Callable[..., int]] = {"crop": _crop, "batch": _batch, "bench": _bench, "doctor": _doctor}
         status = commands[command](**options)
         sys.stdout.flush()  # here, where a reader that is gone can be told from a success
         return status
@@ -78,6 +79,29 @@ def _parser() -> argparse.ArgumentParser:
     crop.add_argument(
         "--json", dest="json_target", metavar="FILE", help="one line of JSON per picture; - for standard output"
     )
+
+    batch = commands.add_parser(
+        "batch",
+        help="crop folders, buckets and tables of pictures, on one machine or many",
+        description="Crop folders, buckets and tables of pictures on Ray Data. A second run does what is missing.",
+    )
+    batch.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="folders, globs, pictures, or manifests (CSV, JSON Lines, Parquet); paths or s3://, gs://, https://",
+    )
+    batch.add_argument("out", metavar="OUT", help="a folder or a bucket: a folder of crops per picture, and a table")
+    for entry in fields(CropRequest):
+        _add_input(batch, entry)
+    batch.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run (auto)")
+    batch.add_argument("--dry-run", action="store_true", help="decide where to cut, write no crops")
+    batch.add_argument("--column", default="image", metavar="NAME", help="a manifest's column of paths (image)")
+    batch.add_argument("--address", metavar="HOST:PORT", help="join a Ray cluster; auto finds the one of this machine")
+    batch.add_argument("--workers", type=int, metavar="N", help="processes with the model loaded (as many as fit)")
+    batch.add_argument("--cores-per-worker", dest="cores", type=int, default=1, metavar="N", help="and its threads (1)")
+    batch.add_argument("--retry-failed", action="store_true", help="try every picture again that failed")
+    batch.add_argument("--log-json", action="store_true", help="progress on standard error as lines of JSON")
 
     bench = commands.add_parser("bench", help="measure where time and memory go, beside other croppers")
     bench.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run (auto)")
@@ -148,6 +172,42 @@ def _doctor(device: str) -> int:
         if not finding.ok:
             print(f"      {finding.remedy}")
     return 0 if runnable(findings) else 1
+
+
+def _batch(
+    sources: list[str],
+    out: str,
+    device: str,
+    dry_run: bool,
+    column: str,
+    address: str | None,
+    workers: int | None,
+    cores: int,
+    retry_failed: bool,
+    log_json: bool,
+    **inputs: Any,
+) -> int:
+    missing = [name for name in ("ray", "pyarrow", "fsspec") if find_spec(name) is None]
+    if missing:
+        raise RequestError(f"batch needs {', '.join(missing)}: pip install 'crop-core[batch]'.")
+    from crop_core.batch.run import Options, run_batch
+
+    return run_batch(
+        Options(
+            sources=sources,
+            out=out,
+            inputs=inputs,
+            endings=PICTURE_ENDINGS,
+            column=column,
+            device=device,
+            dry_run=dry_run,
+            address=address,
+            workers=workers,
+            cores=cores,
+            retry_failed=retry_failed,
+            log_json=log_json,
+        )
+    )
 
 
 def _crop(sources: list[Path], out: Path, device: str, dry_run: bool, json_target: str | None, **inputs: Any) -> int:

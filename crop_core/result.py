@@ -114,10 +114,7 @@ class CropResult:
             OutputError: The disk does not take the files.
         """
         target = Path(folder)
-        files = {crop.file: crop.data for crop in self.crops if crop.file is not None and crop.data is not None}
-        if self.preview is not None:
-            files[PREVIEW_NAME] = self.preview
-        files[RECORD_NAME] = (json.dumps(self.record(), indent=1) + "\n").encode()  # last: it names the others
+        files = self.files()
         try:
             target.mkdir(parents=True, exist_ok=True)
             stale = _written_before(target, self.source) - files.keys()
@@ -125,6 +122,14 @@ class CropResult:
         except OSError as error:
             raise OutputError(error.errno, error.strerror, error.filename) from error
         return [target / name for name in files]
+
+    def files(self) -> dict[str, bytes]:
+        """Return name -> bytes of all that there is to write; detections.json is the last, as it names the others."""
+        files = {crop.file: crop.data for crop in self.crops if crop.file is not None and crop.data is not None}
+        if self.preview is not None:
+            files[PREVIEW_NAME] = self.preview
+        files[RECORD_NAME] = (json.dumps(self.record(), indent=1) + "\n").encode()
+        return files
 
 
 def failed_record(source: str, error: Exception) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def _requirements() -> dict[str, str]:
 
 
 def _split(requirement: str) -> tuple[str, str]:
-    match = re.fullmatch(r"([A-Za-z0-9._-]+)(.*)", requirement)
+    match = re.fullmatch(r"([A-Za-z0-9._-]+)(?:\[[a-z,]+\])?(.*)", requirement)
     assert match, requirement
     return match[1].lower().replace("_", "-"), match[2]
 
@@ -145,6 +145,11 @@ def test_no_extra_pins_a_package_at_a_second_version() -> None:
             assert re.fullmatch(r"==\d+(\.\d+)+", rest), name
             pins.setdefault(name, set()).add(rest)
     assert {name: rests for name, rests in pins.items() if len(rests) > 1} == {}
+
+
+def test_what_batch_needs_comes_with_the_tests_but_for_a_store_that_has_no_server_to_test_with() -> None:
+    extras = _project()["project"]["optional-dependencies"]
+    assert {requirement.split("=")[0] for requirement in {*extras["batch"]} - {*extras["test"]}} == {"gcsfs"}
 
 
 def test_the_wheel_holds_every_package_there_is() -> None:

@@ -90,7 +90,7 @@ def test_the_weights_that_are_shipped_are_safetensors_and_no_other_file_holds_ob
 def test_the_build_is_pinned_too() -> None:
     pins = _audit().pins()
     assert {"setuptools", "torch", "cog", "pytest", "pillow-heif"} <= {pin.partition("==")[0] for pin in pins}
-    assert [pin for pin in pins if not re.fullmatch(r"[A-Za-z0-9_.-]+==\d+(\.\d+)+", pin)] == []
+    assert [pin for pin in pins if not re.fullmatch(r"[A-Za-z0-9_.-]+(\[[a-z,]+\])?==\d+(\.\d+)+", pin)] == []
 
 
 FINDING = {

@@ -1,0 +1,202 @@
+"""Addresses of files: a local path, or what fsspec knows (`s3://`, `gs://`, `https://`).
+
+A file is written whole or not at all: on a disk it is made aside and renamed, and an object store
+shows an object when all of it has arrived.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import fsspec
+
+from crop_core.errors import CropError, RequestError
+from crop_core.limits import check_bytes, limits
+
+# Stores in which an object appears when all of it has arrived.
+OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oci", "r2", "memory")
+WEB = ("http", "https")
+TRIES = 3  # of reading or writing one file, against a network's moods
+PAUSE_S = 1.0  # before the second try; twice as long before the third
+
+Result = TypeVar("Result")
+
+
+class SourceError(CropError, OSError):
+    """A picture cannot be read where it lies; another time it may."""
+
+
+class TargetError(CropError, OSError):
+    """A result cannot be written; another time it may."""
+
+
+def protocol_of(address: str) -> str:
+    """Return the part before ``://``; ``file`` where there is none."""
+    head, mark, _ = address.partition("://")
+    return head.lower() if mark and head.isalnum() else "file"
+
+
+def is_local(address: str) -> bool:
+    """Return whether the address is a path of this machine, or of a disk that it shares."""
+    return protocol_of(address) == "file"
+
+
+def file_system(address: str) -> tuple[Any, str]:
+    """Return fsspec's file system for the address, and the address as that one spells it.
+
+    Raises:
+        RequestError: No file system has that name, or its package is missing.
+    """
+    protocol = protocol_of(address)
+    try:
+        # Not fsspec's own parsing of addresses: it takes :: in a file's name for a chain of file systems.
+        fs = fsspec.filesystem(protocol)
+        return fs, str(fs._strip_protocol(address))
+    except (ValueError, ImportError) as error:
+        raise RequestError(
+            f"{protocol}:// is no kind of address that can be read here ({error}). Use a path, s3://, gs:// or https://."
+        ) from error
+
+
+def absolute(address: str) -> str:
+    """Return the address with a local path made absolute, so that every worker means the same file."""
+    if not is_local(address):
+        return address.rstrip("/")
+    return os.path.abspath(address.removeprefix("file://"))
+
+
+def join(folder: str, name: str) -> str:
+    """Return the address of a file in a folder."""
+    return f"{folder.rstrip('/')}/{name}" if folder.rstrip("/") else f"/{name}"
+
+
+def read_bytes(address: str, size: int | None = None) -> bytes:
+    """Return the bytes of a picture; one beyond `limits.Limits.max_bytes` is not read.
+
+    Args:
+        address: Where it lies.
+        size: Its length in bytes, where a listing told.
+
+    Raises:
+        ImageError: The file is too large.
+        SourceError: It cannot be read.
+    """
+    try:
+        if is_local(address):
+            status = os.stat(address)
+            if not stat.S_ISREG(status.st_mode):
+                raise SourceError("It is no file but a folder, a pipe or a device. Name a picture file.")
+            check_bytes(status.st_size)
+            with open(address, "rb") as file:
+                return file.read()
+        fs, path = file_system(address)
+        return _retried(lambda: _fetched(fs, path, size))
+    except CropError:
+        raise
+    except FileNotFoundError as error:
+        raise SourceError("The file is not there.") from error
+    except PermissionError as error:
+        raise SourceError(f"The file may not be read: {_reason(error)}.") from error
+    except Exception as error:  # each file system raises what its library does
+        raise SourceError(f"The file cannot be read: {_reason(error)}.") from error
+
+
+def _fetched(fs: Any, path: str, size: int | None) -> bytes:
+    if protocol_of(path) in WEB:
+        # A server need not say how long its answer is, so it is read as a stream, up to the limit.
+        # (Told a size, fsspec leaves out a request that makes every trouble look like a missing file.)
+        with fs.open(path, "rb", block_size=0, size=1) as stream:
+            pieces, length, most = [], 0, limits().max_bytes
+            while length <= most and (piece := stream.read(2**20)):
+                pieces.append(piece)
+                length += len(piece)
+        check_bytes(length)
+        return b"".join(pieces)
+    if size is None:
+        size = int(fs.info(path)["size"])
+    check_bytes(size)
+    return bytes(fs.cat_file(path))
+
+
+def write_bytes(address: str, data: bytes, aside: str) -> None:
+    """Write a file whole or not at all; its folder is made where it is missing.
+
+    Args:
+        address: Where it goes.
+        data: All of it.
+        aside: On a disk, the folder in which it is made first; on the same disk.
+
+    Raises:
+        TargetError: It cannot be written.
+    """
+    try:
+        if not is_local(address):
+            fs, path = file_system(address)
+            _retried(lambda: fs.pipe_file(path, data))
+            return
+        os.makedirs(os.path.dirname(address), exist_ok=True)
+        os.makedirs(aside, exist_ok=True)
+        part = os.path.join(aside, uuid.uuid4().hex)
+        try:
+            with open(part, "wb") as file:
+                file.write(data)
+            os.replace(part, address)
+        finally:
+            if os.path.lexists(part):
+                os.unlink(part)
+    except CropError:
+        raise
+    except Exception as error:  # each file system raises what its library does
+        raise TargetError(f"The file cannot be written: {_reason(error)}.") from error
+
+
+def remove(address: str) -> None:
+    """Remove a file, or a folder with all that is in it; one that is not there is no error.
+
+    Raises:
+        TargetError: It cannot be removed.
+    """
+    fs, path = file_system(address)
+    try:
+        fs.rm(path, recursive=True)
+    except FileNotFoundError:
+        return
+    except Exception as error:  # each file system raises what its library does
+        raise TargetError(f"The file cannot be removed: {_reason(error)}.") from error
+
+
+def remove_files(folder: str, names: list[str]) -> None:
+    """Remove these files of a folder, as far as they are there."""
+    for name in names:
+        try:
+            if is_local(folder):
+                os.unlink(join(folder, name))
+            else:
+                fs, path = file_system(join(folder, name))
+                fs.rm_file(path)
+        except FileNotFoundError:
+            continue
+        except Exception as error:  # each file system raises what its library does
+            raise TargetError(f"An old file cannot be removed: {_reason(error)}.") from error
+
+
+def _retried(action: Callable[[], Result]) -> Result:
+    for number in range(TRIES - 1):
+        try:
+            return action()
+        except (FileNotFoundError, PermissionError, CropError):
+            raise  # these stay as they are
+        except Exception:  # noqa: BLE001 (each file system raises what its library does)
+            time.sleep(PAUSE_S * 2**number)
+    return action()
+
+
+def _reason(error: Exception) -> str:
+    """Return an error in a few words of one line, without a path of this machine."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(text).split())[:200].rstrip(".")

@@ -1,0 +1,115 @@
+"""One worker: a process with the networks loaded, that takes pictures off the plan a few at a time.
+
+While one picture is cropped the next are read and the last is written, so that a bucket's
+distance costs nothing. This module is the only one of `batch` that loads PyTorch, and only in the
+workers' processes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from crop_core.batch.storage import join, read_bytes, remove_files, write_bytes
+from crop_core.batch.table import NUMBER, SENT_SCHEMA, row_of, table_of
+from crop_core.errors import CropError
+from crop_core.process import tune_process
+from crop_core.request import CropRequest
+from crop_core.result import RECORD_NAME, CropResult, failed_record
+
+AHEAD = 4  # pictures that are read before their turn, and as many that are being written
+WORK = "work"  # the column with what a worker must know of a picture, as JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What all workers of a run share.
+
+    Attributes:
+        out: Where the crops go.
+        aside: On a disk, where files are made before they are renamed.
+        device: Where the networks run.
+        detector: What a request's ``auto`` means, and what is loaded at the start.
+        threads: PyTorch's threads: the cores that the worker has.
+        dry_run: Decide where to cut, and cut nothing.
+    """
+
+    out: str
+    aside: str
+    device: str
+    detector: str
+    threads: int
+    dry_run: bool
+
+
+class Worker:
+    """Crops blocks of pictures; Ray Data makes one per process and calls it."""
+
+    def __init__(self, settings: Settings) -> None:
+        tune_process()  # before PyTorch is loaded
+        import torch
+
+        from crop_core.cropper import Cropper
+
+        torch.set_num_threads(settings.threads)
+        self._settings = settings
+        self._cropper = Cropper(settings.device, settings.detector)
+        self._io = ThreadPoolExecutor(2 * AHEAD)
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        """Return one row per picture of the block; a picture's failure is a row."""
+        numbers = block.column(NUMBER).to_pylist()
+        works = [json.loads(work) for work in block.column(WORK).to_pylist()]
+        reads = deque(self._io.submit(read_bytes, work["address"], work["size"]) for work in works[:AHEAD])
+        writes: list[Future[dict[str, Any]]] = []
+        for index, work in enumerate(works):
+            record_or_result = self._cropped(reads.popleft(), work)
+            if index + AHEAD < len(works):
+                coming = works[index + AHEAD]
+                reads.append(self._io.submit(read_bytes, coming["address"], coming["size"]))
+            writes.append(self._io.submit(self._saved, record_or_result, work))
+            if len(writes) > AHEAD:
+                writes[-1 - AHEAD].result()
+        rows = [write.result() for write in writes]
+        return table_of([{NUMBER: n, **row} for n, row in zip(numbers, rows, strict=True)], SENT_SCHEMA)
+
+    def _cropped(self, read: Future[bytes], work: dict[str, Any]) -> CropResult | dict[str, Any]:
+        """Return the result, or the record of the failure."""
+        try:
+            inputs = json.loads(work["request"])
+            return self._cropper.crop(
+                read.result(), CropRequest.from_inputs(**inputs), source=work["source"], dry_run=self._settings.dry_run
+            )
+        except CropError as error:
+            return failed_record(work["source"], error)
+        except Exception as error:  # noqa: BLE001 (of a million pictures one may find a bug; the others go on)
+            return failed_record(work["source"], _unforeseen(error))
+
+    def _saved(self, result: CropResult | dict[str, Any], work: dict[str, Any]) -> dict[str, Any]:
+        """Write the files of a picture, its record last, and return its row.
+
+        A folder with a record is whole: what an earlier request left there is taken away first.
+        """
+        record = result if isinstance(result, dict) else result.record()
+        folder = join(self._settings.out, work["folder"])
+        try:
+            if work.get("old_files"):
+                remove_files(folder, sorted(work["old_files"], key=lambda name: name != RECORD_NAME))
+            if isinstance(result, CropResult) and not self._settings.dry_run:
+                for name, data in result.files().items():
+                    write_bytes(join(folder, name), data, self._settings.aside)
+        except CropError as error:
+            record = failed_record(work["source"], error)
+        return row_of(work, record)
+
+
+def _unforeseen(error: Exception) -> CropError:
+    """Return what is not meant to happen as an error of a name of its own, for the table."""
+    kind = type(error.__class__.__name__, (CropError,), {})
+    unforeseen: CropError = kind(" ".join(str(error).split())[:500] or "no reason given")
+    return unforeseen

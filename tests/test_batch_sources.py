@@ -1,0 +1,258 @@
+"""What there is to crop: folders, globs and manifests become a list of pictures."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from objects import ObjectStore, object_store
+
+from crop_core import RequestError
+from crop_core.batch import sources
+from crop_core.batch.sources import Listed, list_sources
+from crop_core.cli import PICTURE_ENDINGS
+
+
+def listed(*names: str | Path, out: str | Path = "/nowhere/out", column: str = "image") -> list[Listed]:
+    return list(list_sources([str(s) for s in names], str(out), PICTURE_ENDINGS, column, lambda _: None))
+
+
+def folders(*names: str | Path, out: str | Path = "/nowhere/out") -> list[str]:
+    return sorted(entry.folder for entry in listed(*names, out=out))
+
+
+def made(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+    return root
+
+
+# ---- folders, globs, files
+
+
+def test_an_empty_folder_has_no_pictures(tmp_path: Path) -> None:
+    assert listed(tmp_path) == []
+
+
+def test_a_folders_pictures_keep_their_relative_paths_and_their_endings(tmp_path: Path) -> None:
+    made(tmp_path, "a.jpg", "a.png", "deep/er/a.jpg", "notes.txt", ".hidden/a.jpg", "deep/.a.jpg")
+    assert folders(tmp_path) == ["a.jpg", "a.png", "deep/er/a.jpg"]
+
+
+def test_several_folders_go_below_their_own_names(tmp_path: Path) -> None:
+    made(tmp_path, "one/a.jpg", "two/a.jpg")
+    assert folders(tmp_path / "one", tmp_path / "two") == ["one/a.jpg", "two/a.jpg"]
+
+
+def test_the_crops_of_an_earlier_run_are_no_pictures(tmp_path: Path) -> None:
+    made(tmp_path, "a.jpg", "out/a.jpg/00_person_1x1.webp")
+    assert folders(tmp_path, out=tmp_path / "out") == ["a.jpg"]
+
+
+@pytest.mark.parametrize("out", [".", ".."], ids=["the source itself", "above it"])
+def test_crops_that_would_go_among_the_pictures_are_refused(out: str, tmp_path: Path) -> None:
+    made(tmp_path / "in", "a.jpg")
+    with pytest.raises(RequestError, match="Choose an OUT beside it or below it"):
+        listed(tmp_path / "in", out=tmp_path / "in" / out)
+
+
+def test_a_globs_matches_keep_their_paths_below_its_fixed_part(tmp_path: Path) -> None:
+    made(tmp_path, "2024/a.jpg", "2025/a.jpg", "2025/b.png")
+    assert folders(tmp_path / "*" / "*.jpg") == ["2024/a.jpg", "2025/a.jpg"]
+
+
+def test_a_folder_whose_name_looks_like_a_glob_is_a_folder(tmp_path: Path) -> None:
+    assert folders(made(tmp_path / "cats [old]", "a.jpg")) == ["a.jpg"]
+
+
+@pytest.mark.parametrize("name", ["gone", "gone/*.jpg", "gone.csv"])
+def test_a_source_that_is_not_there_is_named(name: str, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="gone"):
+        listed(tmp_path / name)
+
+
+def test_a_changed_file_has_another_mark(tmp_path: Path) -> None:
+    made(tmp_path, "a.jpg")
+    before = listed(tmp_path)
+    os.utime(tmp_path / "a.jpg", (1, 1))
+    assert (listed(tmp_path)[0].mark, listed(tmp_path)[0].address) != (before[0].mark, before[0].address)
+
+
+def test_a_name_in_no_encoding_is_reported_in_ascii_and_opened_as_it_is(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path) + b"/\xff.jpg"
+    with open(path, "wb") as file:
+        file.write(b"x")
+    (entry,) = listed(tmp_path)
+    assert entry.folder == r"\udcff.jpg"
+    assert os.fsencode(entry.address) == path
+
+
+# ---- an object store
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[ObjectStore]:
+    with object_store() as started:
+        names = (
+            "a.jpg",
+            "a.png",
+            "deep/er/a.jpg",
+            "notes.txt",
+            ".hidden/a.jpg",
+            "deep/",
+            "out/a.jpg/00_person_1x1.webp",
+        )
+        for name in names:
+            started.fs.pipe_file(f"photos/in/{name}", b"x" * len(name))
+        started.fs.pipe_file("photos/beside.jpg", b"")
+        yield started
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 1_000], ids=["each by itself", "a few", "all at once"])
+def test_a_buckets_folder_is_listed_as_one_on_a_disk_is(
+    store: ObjectStore, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "LISTED_AT_ONCE", at_once)
+    found = {entry.folder: entry for entry in listed("s3://photos/in", out="s3://photos/in/out")}
+    assert set(found) == {"a.jpg", "a.png", "deep/er/a.jpg"}
+    assert found["deep/er/a.jpg"].address == found["deep/er/a.jpg"].source == "s3://photos/in/deep/er/a.jpg"
+    assert found["deep/er/a.jpg"].size == len("deep/er/a.jpg")
+    assert found["a.jpg"].mark != found["deep/er/a.jpg"].mark != ""
+    assert "beside.jpg" in folders("s3://photos")
+
+
+def test_a_glob_over_a_bucket_keeps_the_paths_below_its_fixed_part(store: ObjectStore) -> None:
+    assert folders("s3://photos/in/*.jpg") == ["a.jpg"]
+    assert folders("s3://photos/in/**/a.*", out="s3://photos/in/out") == [
+        ".hidden/a.jpg",
+        "a.jpg",
+        "a.png",
+        "deep/er/a.jpg",
+    ]
+
+
+def test_one_object_is_a_source(store: ObjectStore) -> None:
+    assert folders("s3://photos/in/deep/er/a.jpg") == ["a.jpg"]
+
+
+@pytest.mark.parametrize(
+    "address", ["s3://photos/gone", "s3://photos/gone/*.jpg", "s3://nowhere/in", "s3://photos/gone.csv"]
+)
+def test_a_folder_of_a_bucket_that_is_not_there_is_named(store: ObjectStore, address: str) -> None:
+    with pytest.raises(RequestError, match=re.escape(address)):
+        listed(address)
+
+
+# ---- manifests
+
+
+def written(path: Path, rows: list[dict[str, object]]) -> Path:
+    """Write the rows as the manifest that the file's name says."""
+    if path.name.endswith(".parquet"):
+        pq.write_table(pa.Table.from_pylist(rows), path)
+        return path
+    if ".csv" in path.name:
+        lines = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
+    else:
+        lines = [json.dumps(row) for row in rows]
+    data = "\n".join(lines).encode()
+    path.write_bytes(gzip.compress(data) if path.name.endswith(".gz") else data)
+    return path
+
+
+@pytest.mark.parametrize(
+    "name", ["list.csv", "list.jsonl", "list.ndjson", "list.parquet", "list.csv.gz", "list.jsonl.gz"]
+)
+def test_a_manifest_gives_each_row_its_own_inputs(name: str, tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {"image": "in/a.jpg", "width": 300, "zoom": 0.5, "aspect_ratio": "1:1", "preview": True}
+    ]
+    (entry,) = listed(written(tmp_path / name, rows))
+    assert entry.inputs == {"width": 300, "zoom": 0.5, "aspect_ratio": "1:1", "preview": True}
+
+
+def test_a_manifests_relative_path_is_meant_from_its_own_folder(tmp_path: Path) -> None:
+    (entry,) = listed(written(tmp_path / "list.csv", [{"image": "in/a.jpg"}]))
+    assert (entry.source, entry.address, entry.folder) == ("in/a.jpg", str(tmp_path / "in/a.jpg"), "in/a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("path", "folder"),
+    [
+        ("s3://bucket/deep/a.jpg", "bucket/deep/a.jpg"),
+        ("https://example.com/deep/a%20b.jpg?v=2", "example.com//deep/a b.jpg?v=2"),
+        ("/mnt/disk/a.jpg", "/mnt/disk/a.jpg"),
+    ],
+    ids=["a bucket", "the web", "a disk"],
+)
+def test_an_absolute_address_keeps_its_whole_path(path: str, folder: str, tmp_path: Path) -> None:
+    (entry,) = listed(written(tmp_path / "list.csv", [{"image": path}]))
+    assert (entry.address, entry.folder) == (path, folder)
+
+
+def test_empty_cells_leave_the_inputs_to_the_command(tmp_path: Path) -> None:
+    table = pa.table({"image": ["a.jpg", "b.jpg"], "width": pa.array([float("nan"), 200.0]), "mode": [None, ""]})
+    pq.write_table(table, tmp_path / "list.parquet")
+    assert [entry.inputs for entry in listed(tmp_path / "list.parquet")] == [{}, {"width": 200.0}]
+
+
+def test_bad_rows_are_failures_of_their_own_and_the_rest_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "list.jsonl").write_text('{"image": "a.jpg"}\n{oops\n\n[1]\n{"image": 7}\n{"image": "b.jpg"}\n')
+    entries = listed(tmp_path / "list.jsonl")
+    assert [entry.error for entry in entries] == [
+        None,
+        "The row is no JSON object. Write one object per line.",
+        "The row is no JSON object. Write one object per line.",
+        "The row has no image. Give it a path or an address.",
+        None,
+    ]
+    assert entries[1].source.endswith("list.jsonl, row 2")
+
+
+def test_a_csv_row_with_too_many_cells_is_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("image,width\na.jpg,1,2\nb.jpg\n")
+    first, second = listed(tmp_path / "list.csv")
+    assert first.error is not None
+    assert "more than the 2 cells" in first.error
+    assert second.error is None
+
+
+def test_a_spreadsheets_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_bytes(b"\xef\xbb\xbfimage\na.jpg\n")
+    assert folders(tmp_path / "list.csv") == ["a.jpg"]
+
+
+def test_a_manifest_without_the_column_of_paths_says_which_it_has(tmp_path: Path) -> None:
+    for name in ("list.csv", "list.parquet"):
+        with pytest.raises(RequestError, match=r"no column image; it has path, width. Name its column .* --column"):
+            listed(written(tmp_path / name, [{"path": "a.jpg", "width": 1}]))
+        assert len(listed(tmp_path / name, column="path")) == 1
+
+
+@pytest.mark.parametrize("name", ["list.parquet", "list.csv", "list.csv.gz"])
+def test_a_manifest_that_is_none_is_refused_in_one_sentence(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"\xff\xfe\x00garbage")
+    with pytest.raises(RequestError, match=rf"{name} (cannot be read as a manifest|is not in UTF-8)"):
+        listed(tmp_path / name)
+
+
+def test_columns_that_nobody_reads_are_named_once(tmp_path: Path) -> None:
+    path = written(
+        tmp_path / "list.csv", [{"image": "a.jpg", "aspect_ration": "1:1"}, {"image": "b", "aspect_ration": "1:1"}]
+    )
+    told: list[str] = []
+    list(list_sources([str(path)], "/nowhere/out", PICTURE_ENDINGS, "image", told.append))
+    assert told == ["aspect_ration"]
+
+
+def test_a_manifests_version_is_part_of_the_mark(tmp_path: Path) -> None:
+    one, other = (listed(written(tmp_path / f"{v}.jsonl", [{"image": "s3://b/a.jpg", "version": v}])) for v in "12")
+    assert one[0].mark != other[0].mark

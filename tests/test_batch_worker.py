@@ -1,0 +1,250 @@
+"""One worker, without Ray around it: a block of pictures becomes files and rows."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from conftest import SAMPLES
+from objects import object_store
+
+from crop_core.batch.ledger import Ledger, Row
+from crop_core.batch.sources import Listed
+from crop_core.batch.table import NUMBER, SCHEMA, TABLE, Table, rows_of
+from crop_core.batch.worker import WORK, Settings, Worker
+from crop_core.errors import RequestError
+
+Crop = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def crop_into() -> Callable[[str, bool], Crop]:
+    """Return what makes a function that sends a block of works to the worker; the networks are loaded once."""
+    workers: list[Worker] = []
+    threads = torch.get_num_threads()
+
+    def into(out: str, dry_run: bool = False) -> Crop:
+        settings = Settings(out, f"{out}/.crop-core/aside", "cpu", "fast", threads, dry_run)
+        worker = Worker(settings)
+        if workers:
+            worker._cropper = workers[0]._cropper
+        workers.append(worker)
+
+        def crop(*works: dict[str, Any]) -> list[dict[str, Any]]:
+            full = [{"size": None, "key": "k", "request": "{}", **work} for work in works]
+            block = pa.table({NUMBER: range(len(full)), WORK: [json.dumps(work) for work in full]})
+            rows: list[dict[str, Any]] = worker(block).to_pylist(maps_as_pydicts="strict")
+            assert [row.pop(NUMBER) for row in rows] == list(range(len(works)))
+            return rows
+
+        return crop
+
+    return into
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def crop(out: Path, crop_into: Callable[[str, bool], Crop]) -> Crop:
+    return crop_into(str(out), False)
+
+
+def work(name: str, **more: Any) -> dict[str, Any]:
+    return {"source": name, "address": str(SAMPLES / name), "folder": name, **more}
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# ---- a worker
+
+
+def test_a_row_holds_the_object_of_the_record_beside_the_crops(crop: Crop, out: Path) -> None:
+    (row,) = crop(work("cat.jpg", request='{"aspect_ratio": "1:1,16:9"}'))
+    record = json.loads((out / "cat.jpg" / "detections.json").read_text())
+    assert {name: row[name] for name in record} == record
+    assert [crop["file"] for crop in row["crops"]] == ["00_cat_1x1.webp", "01_cat_16x9.webp"]
+    assert row["crop_core"]
+    assert set(row) == set(SCHEMA.names)
+
+
+def test_more_pictures_than_are_read_ahead_keep_their_order(crop: Crop, out: Path) -> None:
+    names = [f"{number}/{name}" for number in range(4) for name in ("cat.jpg", "rocket.jpg", "coffee.jpg")]
+    rows = crop(*(work(name.split("/")[1], folder=name) for name in names))
+    assert [row["folder"] for row in rows] == names
+    assert all((out / name / "detections.json").is_file() for name in names)
+
+
+def test_failures_are_rows_and_the_pictures_beside_them_are_cropped(crop: Crop, out: Path, tmp_path: Path) -> None:
+    (tmp_path / "cut.jpg").write_bytes((SAMPLES / "cat.jpg").read_bytes()[:5000])
+    (tmp_path / "no.jpg").write_text("no picture")
+    (out / "taken.jpg").mkdir(parents=True)
+    (out / "taken.jpg" / "detections.json").mkdir()
+    rows = crop(
+        work("cut.jpg", address=str(tmp_path / "cut.jpg")),
+        work("no.jpg", address=str(tmp_path / "no.jpg")),
+        work("gone.jpg"),
+        work("cat.jpg", folder="taken.jpg"),
+        work("cat.jpg", request='{"detector": "accurate"}', folder="weights"),
+        work("cat.jpg"),
+    )
+    kinds = [row["error"] and row["error"]["type"] for row in rows]
+    assert kinds == ["ImageError", "ImageError", "SourceError", "TargetError", "WeightsError", None]
+    assert all(row["crops"] == [] and row["source"] for row in rows[:5])
+    assert files(out) == [".crop-core", "cat.jpg", "taken.jpg"]
+
+
+def test_an_error_that_nobody_foresaw_is_a_row(crop: Crop) -> None:
+    (row, other) = crop(work("cat.jpg", request='{"no such input": 1}'), work("cat.jpg"))
+    assert row["error"]["type"] == "TypeError"
+    assert other["error"] is None
+
+
+def test_another_request_leaves_no_file_of_the_one_before(crop: Crop, out: Path) -> None:
+    crop(work("cat.jpg", request='{"aspect_ratio": "1:1,16:9", "preview": true}'))
+    old = files(out / "cat.jpg")
+    assert old == ["00_cat_1x1.webp", "01_cat_16x9.webp", "detections.json", "preview.jpg"]
+    crop(work("cat.jpg", request='{"aspect_ratio": "9:16"}', old_files=old))
+    assert files(out / "cat.jpg") == ["00_cat_9x16.webp", "detections.json"]
+
+
+def test_a_picture_that_fails_now_keeps_no_crops_of_before(crop: Crop, out: Path) -> None:
+    crop(work("cat.jpg"))
+    crop(work("cat.jpg", request='{"detector": "accurate"}', old_files=files(out / "cat.jpg")))
+    assert files(out / "cat.jpg") == []
+
+
+def test_a_dry_run_writes_nothing(out: Path, crop_into: Callable[[str, bool], Crop]) -> None:
+    (row,) = crop_into(str(out), True)(work("cat.jpg"))
+    assert row["crops"][0]["file"] is None
+    assert not out.exists()
+
+
+# ---- the table
+
+
+def seen(rows: pa.Table) -> list[Row]:
+    return [row for batch in rows.to_batches() for row in rows_of(batch)]
+
+
+def test_the_table_knows_the_files_of_a_row(crop: Crop, out: Path, crop_into: Callable[[str, bool], Crop]) -> None:
+    rows = crop(work("cat.jpg", request='{"preview": true}'), work("gone.jpg"))
+    rows += crop(work("cat.jpg", folder="empty", request='{"labels": "zebra", "if_none": "empty"}'))
+    rows += crop_into(str(out), True)(work("cat.jpg", folder="dry"))
+    table = pa.Table.from_pylist(
+        [{**row, "crops": [{**c, "coverage": []} for c in row["crops"]], "timings_ms": []} for row in rows], SCHEMA
+    )
+    assert {row.folder: sorted(row.files) for row in seen(table)} == {
+        "cat.jpg": files(out / "cat.jpg"),
+        "gone.jpg": [],
+        "empty": ["detections.json"],
+        "dry": [],
+    }
+
+
+def rows(*folders: str, error: str | None = None, key: str = "k") -> pa.Table:
+    reason = error and {"type": error, "message": "…"}
+    return pa.Table.from_pylist(
+        [{"folder": f, "key": key, "request": "{}", "error": reason, "crops": []} for f in folders], SCHEMA
+    )
+
+
+def folders_in(table: Path) -> list[tuple[str, str]]:
+    found = pq.read_table(table).to_pylist()
+    return [(row["folder"], row["key"]) for row in found]
+
+
+def ran(out: str, *appended: pa.Table, finish: bool = True, planned: tuple[str, ...] = ()) -> None:
+    """Do what a run does with the table."""
+    with closing(Table(out)) as table, closing(Ledger({}, False, False)) as ledger:
+        table.open(ledger)
+        for name in planned:
+            ledger.add(Listed(name, f"/in/{name}", name))
+        for some in appended:
+            table.append(some, ledger)
+        if finish:
+            table.finish(ledger)
+
+
+def test_rows_of_all_runs_become_one_table_and_the_latest_of_a_folder_counts(tmp_path: Path) -> None:
+    ran(str(tmp_path), rows("a", "b"), rows("c"))
+    ran(str(tmp_path), rows("b", key="new"))
+    assert folders_in(tmp_path / TABLE) == [("a", "k"), ("c", "k"), ("b", "new")]
+    assert files(tmp_path) == [TABLE]
+
+
+def test_rows_that_were_kept_before_a_hard_end_are_found_by_the_next_run(tmp_path: Path) -> None:
+    ran(str(tmp_path), rows("a"), rows("b"), finish=False)
+    ran(str(tmp_path), rows("c"))
+    assert folders_in(tmp_path / TABLE) == [("a", "k"), ("b", "k"), ("c", "k")]
+
+
+def test_an_end_between_the_new_table_and_the_old_rows_doubles_nothing(tmp_path: Path) -> None:
+    ran(str(tmp_path), rows("a"), rows("b"), finish=False)
+    shutil.copytree(tmp_path / ".crop-core", tmp_path / "copy")
+    ran(str(tmp_path))
+    shutil.move(tmp_path / "copy", tmp_path / ".crop-core")
+    ran(str(tmp_path), rows("c"))
+    assert folders_in(tmp_path / TABLE) == [("a", "k"), ("b", "k"), ("c", "k")]
+
+
+def test_the_failure_of_a_picture_that_is_gone_leaves_the_table_and_crops_stay(tmp_path: Path) -> None:
+    ran(str(tmp_path), rows("bad", "worse", error="ImageError"), rows("good"), planned=("bad", "worse", "good"))
+    ran(str(tmp_path), planned=("worse",))
+    assert folders_in(tmp_path / TABLE) == [("worse", "k"), ("good", "k")]
+
+
+def test_a_run_that_changes_nothing_leaves_the_table_alone(tmp_path: Path) -> None:
+    ran(str(tmp_path), rows("a"))
+    before = (tmp_path / TABLE).stat()
+    ran(str(tmp_path))
+    after = (tmp_path / TABLE).stat()
+    assert (before.st_mtime_ns, before.st_ino) == (after.st_mtime_ns, after.st_ino)
+    assert files(tmp_path) == [TABLE]
+
+
+def test_what_a_killed_writer_left_aside_is_thrown_away(tmp_path: Path) -> None:
+    aside = tmp_path / ".crop-core" / "aside"
+    aside.mkdir(parents=True)
+    (aside / "half").write_bytes(b"half a crop")
+    ran(str(tmp_path))
+    assert files(tmp_path) == []
+
+
+def test_a_second_run_into_the_same_out_is_refused_until_the_first_is_gone(tmp_path: Path) -> None:
+    with closing(Table(str(tmp_path))) as first, closing(Ledger({}, False, False)) as ledger:
+        first.open(ledger)
+        with pytest.raises(RequestError, match=r"Another run is writing to .* Wait for its end"):
+            ran(str(tmp_path), rows("a"))
+    ran(str(tmp_path), rows("a"))
+    assert folders_in(tmp_path / TABLE) == [("a", "k")]
+
+
+def test_an_out_that_takes_no_files_or_holds_another_table_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RequestError, match=r"cannot be written to: .* Choose another OUT"):
+        ran(str(tmp_path / "file" / "out"))
+    pq.write_table(pa.table({"other": [1]}), tmp_path / TABLE)
+    with pytest.raises(RequestError, match=r"is no table of crop-core batch"):
+        ran(str(tmp_path))
+
+
+def test_the_table_lies_in_a_bucket_as_it_does_on_a_disk() -> None:
+    with object_store() as store:
+        ran("s3://crops/out", rows("a"), rows("b"), finish=False)
+        ran("s3://crops/out", rows("b", key="new"))
+        assert store.keys("crops") == ["crops/out/results.parquet"]
+        with store.fs.open("crops/out/results.parquet") as file:
+            assert pq.read_table(file).column("key").to_pylist() == ["k", "new"]
