@@ -21,7 +21,7 @@ class Predictor(BasePredictor):
         """Examine the device, load the detector once and warm it up; nothing is downloaded."""
         tune_process()
         open_data_uris_once()
-        self.scratch = Scratch()  # takes the server's downloads, too
+        self.scratch = Scratch()  # it takes the server's downloads, too
         self.cropper = ready_cropper(device="auto", detector="auto")
 
     def healthcheck(self) -> bool:
@@ -123,7 +123,6 @@ class Predictor(BasePredictor):
         ),
     ) -> list[Path]:
         """Return the crops, detections.json and, when asked for, the preview; every name says what the file is."""
-        self.scratch.clear(keep=image)  # the last prediction's files: the server has read them when it starts another
         if not isinstance(image, Path):
             raise ImageError("image is missing or is no upload: send the picture as an http(s) URL or as a data URI.")
         request = CropRequest.from_inputs(
@@ -150,4 +149,5 @@ class Predictor(BasePredictor):
         source = re.sub(r"^tmp[a-z0-9_]{8}", "", image.name)
         result = self.cropper.crop(crop_core.read_photo(image), request, source=source)
         self.record_metric("detections", result.record()["detections"])
+        # They stay until the next download begins; by then the server has read them.
         return [Path(file) for file in result.save(self.scratch.outputs)]

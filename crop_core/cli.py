@@ -12,7 +12,7 @@ import argparse
 import json
 import os
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, fields
@@ -228,9 +228,10 @@ def _crop(sources: list[Path], out: Path, device: str, dry_run: bool, json_targe
     failures = 0
     with _lines(json_target) as lines:
         bar = tqdm(pictures, unit="picture", disable=None if len(pictures) > 1 else True)
-        for (picture, source), folder in zip(bar, folders, strict=True):
+        results = _results(cropper, pictures, request, dry_run)
+        for (_, source), folder, found in zip(bar, folders, results, strict=True):
             try:
-                result = _cropped(cropper, picture, source, request, None if dry_run else folder)
+                result = _kept(found, None if dry_run else folder)
                 record = result.record()
             except CropError as error:
                 failures += 1
@@ -261,23 +262,47 @@ def _cropper_class() -> type[Cropper]:
     return Cropper
 
 
-def _cropped(cropper: Cropper, picture: Path, source: str, request: CropRequest, folder: Path | None) -> CropResult:
-    """Return the picture's result, its files written into the folder; with no folder, a dry run's.
-
-    Raises:
-        CropError: The picture cannot be read or cropped, or the folder does not take the files.
-    """
+def _results(
+    cropper: Cropper, pictures: Sequence[tuple[Path, str]], request: CropRequest, dry_run: bool
+) -> Iterator[CropResult | CropError]:
+    """Yield every picture's result, or the error that it met."""
     from crop_core import read_photo
 
-    result = cropper.crop(read_photo(picture), request, source=source, dry_run=folder is None)
+    unread: deque[CropError | None] = deque()
+
+    def files() -> Iterator[bytes]:
+        for path, _ in pictures:
+            try:
+                data = read_photo(path)
+            except CropError as error:
+                unread.append(error)
+                yield b""
+            else:
+                unread.append(None)
+                yield data
+
+    sources = [source for _, source in pictures]
+    threads = 1 if len(pictures) == 1 else None  # which has all cores
+    for found in cropper.crop_many(files(), request, sources=sources, dry_run=dry_run, threads=threads):
+        yield unread.popleft() or found
+
+
+def _kept(found: CropResult | CropError, folder: Path | None) -> CropResult:
+    """Return the result, its files written into the folder if there is one.
+
+    Raises:
+        CropError: It is none, or the folder does not take the files.
+    """
+    if isinstance(found, CropError):
+        raise found
     if folder is not None:
         try:
-            result.save(folder)
+            found.save(folder)
         except OSError as error:
             raise CropError(
                 f"The crops cannot be written to {folder}: {error.strerror}. Choose another --out."
             ) from error
-    return result
+    return found
 
 
 def _summary(result: CropResult, folder: Path | None) -> str:

@@ -125,9 +125,10 @@ class Cropper:
     ) -> Iterator[CropResult | CropError]:
         """Yield for every picture, in their order, what `crop` returns or the error that it alone met.
 
-        On a CPU every thread crops a picture of its own. On a GPU threads decode the next pictures
-        and encode the crops of the last ones while the detector looks at several between. Pictures
-        are taken as they are needed, and a few are held at a time, however many there are.
+        On a CPU every thread crops a picture of its own; one alone has all of PyTorch's threads. On a
+        GPU threads decode the next pictures and encode the crops of the last ones while the detector
+        looks at several between. Pictures are taken as they are needed, and a few are held at a time,
+        however many there are.
 
         Args:
             pictures: The files' bytes.
@@ -173,6 +174,9 @@ class Cropper:
                 return error
 
         given = (_Job(data, source) for data, source in zip(pictures, chain(sources, repeat("")), strict=False))
+        if size == 1 and threads == 1:
+            yield from map(finished, given)
+            return
         if size == 1:
             yield from self._each_in_its_thread(finished, given, threads or os.cpu_count() or 1)
             return

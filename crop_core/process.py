@@ -10,6 +10,7 @@ import atexit
 import ctypes
 import os
 import shutil
+import sys
 import tempfile
 import urllib.request
 from io import BytesIO
@@ -25,6 +26,7 @@ except ImportError:  # Windows
 # can be set); beyond the second, free memory at the heap's end is given back.
 _M_MMAP_THRESHOLD, _MMAP_THRESHOLD = -3, 32 * 2**20
 _M_TRIM_THRESHOLD, _TRIM_THRESHOLD = -1, 128 * 2**20
+_M_ARENA_MAX = -8  # one heap for all threads: those of their own know no such thresholds
 # How often an idle thread of GNU's OpenMP looks for work before it sleeps. By default it looks for so long that
 # it holds a core while the crop is resampled, and where others want the cores a picture takes tenfold the time;
 # one that sleeps at once comes late to the next layer.
@@ -54,14 +56,16 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # no glibc: macOS, Windows, musl
         return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD)) and bool(mallopt(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD))
+    wanted = ((_M_MMAP_THRESHOLD, _MMAP_THRESHOLD), (_M_TRIM_THRESHOLD, _TRIM_THRESHOLD), (_M_ARENA_MAX, 1))
+    return all(mallopt(what, value) for what, value in wanted)
 
 
 class Scratch:
-    """The folder of a process's temporary files, whoever makes them.
+    """The folder of the temporary files of a process that works on one picture at a time.
 
-    What a server could not download to its end it leaves behind, among the files of others; here
-    all that is left can be told by its place, and goes with the next picture.
+    What a server could not download to its end it leaves behind, among the files of others. Here
+    all that is left can be told by its place, and goes before the next temporary file is made: the
+    next download finds room, also where the last one filled the disk.
 
     Attributes:
         folder: Where `tempfile` puts its files from now on; removed when the process ends.
@@ -74,20 +78,21 @@ class Scratch:
         atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
         self.outputs = self.folder / "outputs"
         tempfile.tempdir = str(self.folder)
+        sys.addaudithook(self._clear_for_another)
         if resource is not None:
             soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
             if soft == resource.RLIM_INFINITY or soft > _LARGEST_FILE:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (_LARGEST_FILE, hard))
 
-    def clear(self, keep: object = None) -> None:
-        """Remove everything in the folder but the file `keep`."""
+    def _clear_for_another(self, event: str, arguments: tuple[object, ...]) -> None:
+        """Remove what is in the folder when `tempfile` says that it makes a file there; see Python's audit events."""
+        if event != "tempfile.mkstemp" or Path(str(arguments[0])).parent != self.folder:
+            return
         for left in self.folder.iterdir():
-            if left == keep:
-                continue
             if left.is_dir() and not left.is_symlink():
                 shutil.rmtree(left)
             else:
-                left.unlink()
+                left.unlink(missing_ok=True)
 
 
 class DataOnce(urllib.request.DataHandler):

@@ -22,7 +22,7 @@ from crop_core import Cropper
 from crop_core.process import keep_freed_memory
 assert keep_freed_memory()
 cropper, data = Cropper(device="cpu"), open(sys.argv[1], "rb").read()
-for _ in range(3):
+for _ in range(12):
     cropper.crop(data)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(5):
@@ -66,17 +66,22 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scratch
     assert resource.getrlimit(resource.RLIMIT_FSIZE) == limit
 
 
-def test_temporary_files_are_made_in_the_scratch_folder_and_cleared(scratch: Scratch, tmp_path: Path) -> None:
-    with tempfile.NamedTemporaryFile(delete=False) as file:
-        assert Path(file.name).parent == scratch.folder
-    Path(tempfile.mkdtemp(), "deep").write_text("left")
+def test_a_new_temporary_file_takes_the_place_of_all_that_was_left(scratch: Scratch, tmp_path: Path) -> None:
+    with tempfile.NamedTemporaryFile(delete=False) as left:
+        assert Path(left.name).parent == scratch.folder
+    scratch.outputs.mkdir()
+    (scratch.outputs / "crop.webp").write_text("left")
     (scratch.folder / "link").symlink_to(tmp_path)
     (tmp_path / "mine").write_text("another's")
-    scratch.clear(keep=Path(file.name))
-    assert list(scratch.folder.iterdir()) == [Path(file.name)]
-    scratch.clear()
-    assert list(scratch.folder.iterdir()) == []
+    with tempfile.NamedTemporaryFile(delete=False) as new:
+        assert list(scratch.folder.iterdir()) == [Path(new.name)]
     assert (tmp_path / "mine").read_text() == "another's"
+
+
+def test_a_temporary_file_elsewhere_clears_nothing(scratch: Scratch, tmp_path: Path) -> None:
+    (scratch.folder / "download").write_text("in use")
+    with tempfile.NamedTemporaryFile(dir=tmp_path):
+        assert (scratch.folder / "download").read_text() == "in use"
 
 
 def test_the_scratch_folder_is_removed_when_the_process_ends(tmp_path: Path) -> None:

@@ -256,7 +256,7 @@ def test_a_data_uri_has_no_name_but_what_the_server_calls_it(server: Server) -> 
 def test_at_most_one_predictions_files_stay_behind(server: Server) -> None:
     for inputs in ({"image": CAT}, {"image": ASTRONAUT, "preview": True}, {"image": CAT, "padding": 9}, {"image": "x"}):
         server.predict(**inputs)
-    assert files_left(server) == []
+    assert files_left(server) == []  # the one that failed after its download has none
     server.predict(image=ASTRONAUT, preview=True)
     assert files_left(server) == ["00_person_match_input.webp", "detections.json", "preview.jpg"]
 

@@ -22,7 +22,7 @@ from conftest import SAMPLES
 from serving import ASTRONAUT, CAT, CAT_BYTES, Quiet, data_uri, files_left, listening, outputs, served, size
 
 from crop_core.bench.pictures import photo_like
-from crop_core.bench.server import ANSWER_TIMEOUT_S, Server
+from crop_core.bench.server import ANSWER_TIMEOUT_S, Server, running
 
 
 @cache
@@ -340,3 +340,17 @@ def test_a_worker_that_is_killed_fails_its_prediction_and_the_health_check(
         assert server.health() == "UNHEALTHY"
         assert server.ask("POST", "/predictions", {"input": {"image": CAT}})[0] in (409, 503)
         assert server.health() == "UNHEALTHY"
+
+
+def test_a_server_on_a_full_disk_says_so_and_goes_on(tmp_path: Path, small_disk: Path) -> None:
+    with running(tmp_path / "log", small_disk) as server:
+        assert _ready(server)
+        large_input = server.predict(image=ASTRONAUT)  # a 100 KB file on a disk of 64 KiB
+        assert large_input["error"] == "Input validation error: [Errno 28] No space left on device"
+        large_output = server.predict(image=CAT, output_format="png")
+        assert large_output["error"].endswith(
+            "OutputError: The crops cannot be written: No space left on device. "
+            "Make room there, or choose another folder."
+        )
+        assert _ready(server)
+    assert list(small_disk.iterdir()) == []
