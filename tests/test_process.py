@@ -35,7 +35,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 def test_the_next_picture_uses_the_memory_of_the_last() -> None:
     command = [sys.executable, "-c", PAGE_FAULTS, str(SAMPLES / "astronaut.jpg")]
     faults = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    assert faults < 500  # 3 measured for five pictures; without the setting it is chance, 3 or 26,842
+    assert faults < 5_000  # 0 to 1,805 measured for five pictures; without the setting up to 80,000
 
 
 @pytest.mark.parametrize(
