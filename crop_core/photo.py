@@ -95,6 +95,7 @@ class Photo:
         self._data = data
         self._kind = format
         self._decoded: dict[int, Image.Image] = {}
+        self._tensors: dict[int, Tensor] = {}  # of what is decoded, where a tensor of it was needed
         image = opened(self._data, self._kind)
         self._raw_size = Size(*image.size)
         self._first: Image.Image | None = image
@@ -149,9 +150,16 @@ class Photo:
         Raises:
             ImageError: The picture is broken.
         """
-        image = self._decode(self.reduction_for(longest_side))
+        reduction = self.reduction_for(longest_side)
+        image = self._decode(reduction)
         factor = max(image.size) // longest_side
-        return as_tensor(self._upright(image.reduce(factor) if factor > 1 else image))
+        if factor > 1:
+            return as_tensor(self._upright(image.reduce(factor)))
+        if self._orientation in _TRANSPOSE:
+            return as_tensor(self._upright(image))
+        if reduction not in self._tensors:
+            self._tensors[reduction] = as_tensor(image)
+        return self._tensors[reduction]
 
     def resampled(self, window: Window, size: Size) -> Tensor:
         """Return a part of the picture, upright, at a size of its own: bicubic, antialiased where it shrinks.
@@ -180,7 +188,7 @@ class Photo:
             return as_tensor(self._upright(cut(image, (int(x1), int(y1), int(x2), int(y2)))))
         # The last pixel of a reduced decode may stand for fewer than `reduction` of the source's.
         box = (x1, y1, min(x2, image.width), min(y2, image.height))
-        return upright(resampled(image, box, raw_size), self._orientation)
+        return upright(resampled(image, box, raw_size, self._tensors.get(reduction)), self._orientation)
 
     def _upright(self, image: Image.Image) -> Image.Image:
         return image.transpose(_TRANSPOSE[self._orientation]) if self._orientation in _TRANSPOSE else image

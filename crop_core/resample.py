@@ -25,13 +25,14 @@ SUPPORT = 2  # pixels, of the coarser of both scales, that bicubic interpolation
 Box = tuple[float, float, float, float]
 
 
-def resampled(image: Image.Image, box: Box, size: tuple[int, int]) -> Tensor:
+def resampled(image: Image.Image, box: Box, size: tuple[int, int], pixels: Tensor | None = None) -> Tensor:
     """Return a part of the image at that size: bicubic, antialiased where it shrinks.
 
     Args:
         image: RGB or RGBA.
         box: The part, x1, y1, x2, y2 in pixels of the image, within it.
         size: Width and height of the result.
+        pixels: The image as `as_tensor` returns it, where that is there: a part of it is cut several times as fast.
 
     Returns:
         uint8 tensor [3 or 4, height, width], RGB or RGBA.
@@ -40,8 +41,13 @@ def resampled(image: Image.Image, box: Box, size: tuple[int, int]) -> Tensor:
     y = _begun(box[1], box[3], size[1], image.height)
     if image.mode != "RGB" or x is None or y is None:
         return as_tensor(_by_pillow(image, box, size))
-    part = as_tensor(cut(image, (x.first, y.first, x.end, y.end)))
-    larger = F.interpolate(part[None], scale_factor=(y.factor, x.factor), mode="bicubic", antialias=True)[0]
+    if pixels is None:
+        part = as_tensor(cut(image, (x.first, y.first, x.end, y.end))).permute(1, 2, 0)
+    else:
+        part = pixels.permute(1, 2, 0)[y.first : y.end, x.first : x.end].contiguous()
+    # As a batch of one it keeps its memory's format: resized a third faster, and to what encoders take as it is.
+    batch = part[None].permute(0, 3, 1, 2)
+    larger = F.interpolate(batch, scale_factor=(y.factor, x.factor), mode="bicubic", antialias=True)[0]
     return larger[:, y.lead : y.lead + size[1], x.lead : x.lead + size[0]]
 
 
