@@ -181,15 +181,13 @@ def test_many_pictures_on_cuda_come_out_as_each_does_alone(astronaut: bytes, cat
 def test_networks_on_cuda_do_not_make_the_host_wait(astronaut: bytes) -> None:
     detector = load_detector("balanced", CUDA)
     view = View(open_photo(astronaut).pixels().to(CUDA), Size(512, 512))
-    with torch.inference_mode():
-        for propose in detector.passes:
-            propose([view, view])
-            torch.cuda.synchronize()
-            torch.cuda.set_sync_debug_mode("error")
-            try:
-                propose([view, view])
-            finally:
-                torch.cuda.set_sync_debug_mode("default")
+    detector.candidates([view, view])
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        detector.candidates([view, view])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.gpu

@@ -20,7 +20,7 @@ class Hungry(Detector):
     """The fast detector, on a device whose memory suffices for so many pictures at once."""
 
     def __init__(self, inner: Detector, pictures: int, error: type[RuntimeError] | None = torch.OutOfMemoryError):
-        super().__init__(inner.name, inner.longest_side, inner.passes, batch=3)
+        super().__init__(inner.name, inner.longest_side, inner.look, inner.look_again, inner.find_faces, batch=3)
         self.pictures, self.error = pictures, error
         self.asked: list[int] = []
 
@@ -113,7 +113,7 @@ def test_picture_that_no_memory_suffices_for_is_refused_in_one_sentence_and_the_
 
 def test_fault_of_another_kind_is_raised_as_it_is(cropper: Cropper, cat: bytes) -> None:
     ours, detector = hungry(cropper, 1)
-    detector.passes = (lambda views: torch.zeros(2, 3).view(5), lambda views: [])
+    detector.look = lambda views: torch.zeros(2, 3).view(5)
     with pytest.raises(RuntimeError, match="shape"):
         ours.crop(cat)
     assert ours.works

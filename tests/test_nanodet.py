@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from crop_core.box import Size
 from crop_core.detection import COCO_LABELS
-from crop_core.detectors.nanodet import BINS, STRIDES, NanoDet, decoded, normalized, propose
-from crop_core.detectors.postprocess import TOP_CANDIDATES
+from crop_core.detectors.nanodet import BINS, STRIDES, NanoDet, decoded, look, look_again, normalized
+from crop_core.detectors.postprocess import TOP_CANDIDATES, Candidates, View
 from crop_core.photo import open_photo
 from crop_core.weights import load_tensors
 
@@ -123,6 +123,12 @@ def test_normalized_takes_bytes_and_floats_alike_and_leaves_them_as_they_were() 
     assert torch.equal(picture, before)
 
 
+def proposed(network: NanoDet, pixels: Tensor, size: Size, longest_side: int) -> Candidates:
+    """Return the candidates of both looks."""
+    (glance,) = look(network, [View(pixels, size)], [longest_side])
+    return look_again(network, [glance], [torch.tensor(False)])[0]
+
+
 def one_hot(*bins: int) -> Tensor:
     """Return the 44 logits that put all weight on one distance a side; exp(-100) is nothing in single precision."""
     logits = torch.full((4, BINS), -100.0)
@@ -174,7 +180,7 @@ def test_decoded_scores_are_the_sigmoid_of_the_class_logits() -> None:
         ("pair.jpg", 640, "person", (790, 16, 1130, 512)),
     ],
 )
-def test_propose_finds_the_subject_in_source_pixels_whatever_the_scale_of_the_pixels(
+def test_both_looks_find_the_subject_in_source_pixels_whatever_the_scale_of_the_pixels(
     network: NanoDet,
     sample: str,
     longest_side: int,
@@ -183,7 +189,7 @@ def test_propose_finds_the_subject_in_source_pixels_whatever_the_scale_of_the_pi
     reduction: int,
 ) -> None:
     photo = open_photo((SAMPLES / sample).read_bytes())
-    found = propose(network, photo.pixels(reduction), photo.size, longest_side)
+    found = proposed(network, photo.pixels(reduction), photo.size, longest_side)
     best = int(found.scores.argmax())
     assert COCO_LABELS[int(found.labels[best])] == label
     # The boxes are drawn by eye. NanoDet-g's are up to 35 px off (it takes in the blurred ground beside the cat).
@@ -194,7 +200,7 @@ def test_a_mirrored_picture_gives_the_mirrored_candidates(network: NanoDet) -> N
     photo = open_photo((SAMPLES / "pair.jpg").read_bytes())
     pixels = photo.pixels()[..., :416, :416]  # no resize and no padding, which begins at one side
     size = Size(416, 416)
-    found, other = propose(network, pixels, size, 416), propose(network, pixels.flip(-1), size, 416)
+    found, other = proposed(network, pixels, size, 416), proposed(network, pixels.flip(-1), size, 416)
     # Cells with equal scores may change places; the scores of the first ten differ.
     torch.testing.assert_close(other.scores[:10], found.scores[:10])
     assert torch.equal(other.labels[:10], found.labels[:10])
@@ -206,8 +212,18 @@ def test_a_mirrored_picture_gives_the_mirrored_candidates(network: NanoDet) -> N
     )
 
 
-def test_propose_keeps_to_the_picture_and_to_its_number_of_candidates(network: NanoDet, cat: bytes) -> None:
-    found = propose(network, open_photo(cat).pixels(), Size(4510, 3000), 416)
+def test_second_look_at_what_is_clear_changes_nothing(network: NanoDet, cat: bytes) -> None:
+    photo = open_photo(cat)
+    views = [View(photo.pixels(), photo.size)] * 2
+    glances = look(network, views, [416, 640])
+    clear, doubtful = look_again(network, glances, [torch.tensor(True), torch.tensor(False)])
+    for kind in ("boxes", "scores", "labels"):
+        assert torch.equal(getattr(clear, kind), getattr(glances[0].candidates, kind))
+    assert not torch.equal(doubtful.scores, glances[1].candidates.scores)
+
+
+def test_candidates_keep_to_the_picture_and_to_their_number(network: NanoDet, cat: bytes) -> None:
+    found = proposed(network, open_photo(cat).pixels(), Size(4510, 3000), 416)
     assert len(found.boxes) == TOP_CANDIDATES  # the cells of the picture offer more
     assert found.boxes.min() >= 0
     assert found.boxes[:, 0::2].max() <= 4510

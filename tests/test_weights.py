@@ -17,7 +17,7 @@ import torch
 
 from crop_core import weights
 from crop_core.detectors.nanodet import NanoDet
-from crop_core.detectors.yunet import YuNet
+from crop_core.detectors.yunet import HEADS, YuNet
 from crop_core.errors import WeightsError
 from crop_core.weights import SHA256, check_sha256, convert, load_tensors
 
@@ -227,6 +227,17 @@ def test_converter_refuses_a_graph_of_other_shapes(tmp_path: Path, exported: dic
 
 
 def test_yunet_has_the_parameters_of_the_shipped_file() -> None:
-    assert {name: tensor.shape for name, tensor in YuNet().state_dict().items()} == {
-        name: tensor.shape for name, tensor in load_tensors(YUNET).items()
-    }
+    shipped = load_tensors(YUNET)
+    network = YuNet()
+    network.load_state_dict(shipped)  # every name and shape fits, and none is missing
+    assert sum(one.numel() for one in network.state_dict().values()) == sum(one.numel() for one in shipped.values())
+    # The network has side by side what the file has head by head.
+    heads = [shipped[f"heads.1.{name}.depth.bias"] for name in HEADS]
+    assert torch.equal(network.state_dict()["heads.1.depth.bias"], torch.cat(heads))
+
+
+def test_yunet_without_one_of_its_heads_is_refused() -> None:
+    shipped = load_tensors(YUNET)
+    del shipped["heads.2.obj.point.weight"]
+    with pytest.raises(RuntimeError, match=r"heads\.2\.point\.weight"):
+        YuNet().load_state_dict(shipped)

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from crop_core.box import Box, Size
 from crop_core.detection import FACE, Detection
-from crop_core.detectors.postprocess import settled
-from crop_core.detectors.yunet import HEADS, STRIDES, YuNet, as_input, decoded, propose
+from crop_core.detectors.postprocess import Candidates, settled
+from crop_core.detectors.yunet import FAR, HEADS, NEAR, STRIDES, YuNet, as_input, decoded, has_far_view, propose
 from crop_core.weights import load_tensors
 
 ORIGINAL = Path(__file__).parent / "data" / "yunet_2023mar.onnx"
@@ -52,7 +52,9 @@ def as_tensor(image: Image.Image) -> Tensor:
 
 def faces_in(network: YuNet, image: Image.Image) -> tuple[Detection, ...]:
     """Return the faces with the thresholds that a request has by default."""
-    return settled(propose(network, as_tensor(image), Size(*image.size)), 0.3, 0.5)
+    pixels, size = as_tensor(image), Size(*image.size)
+    sides = (NEAR, FAR) if has_far_view(size) else (NEAR,)
+    return settled(Candidates.joined(propose(network, pixels, size, side) for side in sides), 0.3, 0.5)
 
 
 def test_original_is_the_file_that_opencv_published() -> None:
@@ -208,33 +210,40 @@ def test_landmarks_lie_in_the_box_in_the_documented_order(
 
 
 @pytest.mark.parametrize(
-    ("size", "passes"),
+    ("size", "expected"),
     [
-        (Size(1, 1), 1),
-        (Size(32, 32), 1),
-        (Size(160, 100), 1),
-        (Size(161, 100), 2),
-        (Size(1024, 768), 2),
-        (Size(4000, 3000), 2),
-        (Size(100_000, 1), 2),
+        (Size(1, 1), False),
+        (Size(32, 32), False),
+        (Size(160, 100), False),
+        (Size(161, 100), True),
+        (Size(4000, 3000), True),
+        (Size(1, 100_000), True),
     ],
-    ids=lambda value: f"{value.width}x{value.height}" if isinstance(value, Size) else "",
+    ids=str,
 )
-def test_cost_is_bounded_by_two_passes_of_at_most_960_px(network: YuNet, size: Size, passes: int) -> None:
+def test_all_but_thumbnails_have_a_far_view(size: Size, expected: bool) -> None:
+    assert has_far_view(size) is expected
+
+
+@pytest.mark.parametrize("side", [NEAR, FAR])
+@pytest.mark.parametrize(
+    "size", [Size(1, 1), Size(32, 32), Size(1024, 768), Size(4000, 3000), Size(100_000, 1)], ids=str
+)
+def test_cost_is_bounded_by_the_side_that_is_asked_for(network: YuNet, size: Size, side: int) -> None:
     shapes = []
     hook = network.register_forward_pre_hook(lambda _, inputs: shapes.append(tuple(inputs[0].shape)))
     try:
-        propose(network, torch.zeros((3, size.height, size.width), dtype=torch.uint8), size)
+        propose(network, torch.zeros((3, size.height, size.width), dtype=torch.uint8), size, side)
     finally:
         hook.remove()
-    assert len(shapes) == passes
-    assert max(side for shape in shapes for side in shape[-2:]) <= 960
-    assert all(side % 32 == 0 for shape in shapes for side in shape[-2:])
+    (shape,) = shapes
+    assert max(shape[-2:]) <= side
+    assert all(length % 32 == 0 for length in shape[-2:])
 
 
 def test_pixels_at_half_the_scale_give_boxes_in_source_pixels(network: YuNet, portrait: Image.Image) -> None:
     half = portrait.resize((256, 256), Image.Resampling.BOX)
-    (face,) = settled(propose(network, as_tensor(half), Size(512, 512)), 0.3, 0.5)
+    (face,) = settled(propose(network, as_tensor(half), Size(512, 512), FAR), 0.3, 0.5)
     assert iou(face.box, Box(*FACE_BOX)) > FITS
 
 

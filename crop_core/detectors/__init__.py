@@ -17,6 +17,7 @@ from crop_core import weights
 from crop_core.box import Size
 from crop_core.detection import Detection
 from crop_core.detectors import nanodet, torchvision, yunet
+from crop_core.detectors.looks import Glance, counted, has_small_figures, is_clear, wanted
 from crop_core.detectors.pair import Pair
 from crop_core.detectors.postprocess import Candidates, View, all_settled
 from crop_core.device import precision
@@ -28,8 +29,12 @@ ACCURATE = "fasterrcnn_resnet50_fpn_v2"
 # decoded ahead. torchvision's models take some 0.3 GB each.
 SMALL_BATCH, LARGE_BATCH = 8, 2
 
-Propose = Callable[[Sequence[View]], list[Candidates]]
+Look = Callable[[Sequence[View]], list[Glance]]
+LookAgain = Callable[[Sequence[Glance], Sequence[Tensor]], list[Candidates]]
+FindFaces = Callable[[Sequence[View], int], list[Candidates]]
 Network = TypeVar("Network", bound=nn.Module)
+First = TypeVar("First")
+Second = TypeVar("Second")
 
 
 class Detector:
@@ -38,25 +43,39 @@ class Detector:
     Attributes:
         name: The object network's, as detections.json gives it.
         longest_side: How many pixels of the picture's longer side the networks can use.
-        passes: The networks, each from pictures to candidates: objects, then faces.
+        look: The object network's first look at pictures.
+        look_again: Its second look, at what is not clear; none where it looks once.
+        find_faces: The face network, at the longer side that it is told.
         batch: How many pictures to give it at once when there are many.
     """
 
     def __init__(
-        self, name: str, longest_side: int, passes: tuple[Propose, Propose], batch: int = 1, *, at_once: bool = False
+        self,
+        name: str,
+        longest_side: int,
+        look: Look,
+        look_again: LookAgain | None,
+        find_faces: FindFaces,
+        batch: int = 1,
+        *,
+        at_once: bool = False,
     ) -> None:
         """Compose a detector; call `load_detector`, which knows the networks.
 
         Args:
             name: As the attribute.
             longest_side: As the attribute.
-            passes: As the attribute.
+            look: As the attribute.
+            look_again: As the attribute.
+            find_faces: As the attribute.
             batch: As the attribute.
             at_once: Whether the networks run side by side, where PyTorch has threads for both.
         """
         self.name = name
         self.longest_side = longest_side
-        self.passes = passes
+        self.look = look
+        self.look_again = look_again
+        self.find_faces = find_faces
         self.batch = batch
         self._pair = Pair() if at_once and torch.get_num_threads() > 1 else None
 
@@ -64,7 +83,6 @@ class Detector:
         """Return what stands in one picture; as `detect_all`."""
         return self.detect_all([View(pixels, size)], score_threshold, iou_threshold)[0]
 
-    @torch.inference_mode()
     def detect_all(
         self, views: Sequence[View], score_threshold: float, iou_threshold: float
     ) -> list[tuple[Detection, ...]]:
@@ -78,16 +96,50 @@ class Detector:
         Raises:
             DeviceError: What the networks say is no number.
         """
-        objects, faces = (partial(_inferred, propose, views) for propose in self.passes)
+        return all_settled(self.candidates(views), score_threshold, iou_threshold)
+
+    @torch.inference_mode()
+    def candidates(self, views: Sequence[View]) -> list[Candidates]:
+        """Return what the networks propose for each picture before NMS.
+
+        Objects at a first look and faces that are large in the picture come first. What they leave open
+        is then looked for: objects once more where no thing is clear, and small faces where there are
+        people who would have some.
+        """
+        glances, near = self._both(partial(self.look, views), partial(self.find_faces, views, yunet.NEAR))
+        clear = [is_clear(glance.candidates) for glance in glances]
+        doubtful = wanted([~answer for answer in clear]) if self.look_again else []
+        small = [has_small_figures(glance.candidates, view.size) for glance, view in zip(glances, views, strict=True)]
+        distant = [i for i in wanted(small) if yunet.has_far_view(views[i].size)]
+
+        def seen_again() -> list[Candidates]:
+            if not self.look_again or not doubtful:
+                return []
+            return self.look_again([glances[i] for i in doubtful], [clear[i] for i in doubtful])
+
+        def far_faces() -> list[Candidates]:
+            return self.find_faces([views[i] for i in distant], yunet.FAR) if distant else []
+
+        again, far = self._both(seen_again, far_faces) if doubtful and distant else (seen_again(), far_faces())
+        objects = [glance.candidates for glance in glances]
+        for i, candidates in zip(doubtful, again, strict=True):
+            objects[i] = candidates
+        faces = [[candidates] for candidates in near]
+        for i, candidates in zip(distant, far, strict=True):
+            faces[i].append(counted(candidates, small[i]))
+        return [Candidates.joined((one, *several)) for one, several in zip(objects, faces, strict=True)]
+
+    def _both(self, one: Callable[[], First], other: Callable[[], Second]) -> tuple[First, Second]:
+        """Return what the two return, run side by side where that is faster."""
         # A caller that gives PyTorch one thread has a use for the other cores.
-        pair = self._pair if torch.get_num_threads() > 1 else None
-        proposed = zip(*(pair.run(objects, faces) if pair else (objects(), faces())), strict=True)
-        return all_settled([Candidates.joined(parts) for parts in proposed], score_threshold, iou_threshold)
+        if self._pair is None or torch.get_num_threads() == 1:
+            return one(), other()
+        return self._pair.run(partial(_inferred, one), partial(_inferred, other))
 
 
 @torch.inference_mode()  # each thread has its own
-def _inferred(propose: Propose, views: Sequence[View]) -> list[Candidates]:
-    return propose(views)
+def _inferred(work: Callable[[], First]) -> First:
+    return work()
 
 
 def resolve(name: str, device: torch.device) -> str:
@@ -123,29 +175,30 @@ def load_detector(name: str, device: torch.device, dtype: torch.dtype | None = N
     on_gpu = device.type != "cpu"  # a CPU is busy with one picture, and several at once only wait for one another
     faces = _ready(yunet.YuNet(), "yunet_2023mar.safetensors", device, dtype)
 
-    def face_pass(views: Sequence[View]) -> list[Candidates]:
-        return yunet.propose_all(faces, views)
+    def find_faces(views: Sequence[View], longest_side: int) -> list[Candidates]:
+        return yunet.propose_all(faces, views, longest_side)
 
     if name in torchvision.MODELS:
         # Nobody has measured what bfloat16 costs these in precision, so a CPU computes them in single.
         narrow = dtype if device.type == "cuda" else torch.float32
         model = torchvision.converted(torchvision.load(name), device, narrow)
 
-        def model_pass(views: Sequence[View]) -> list[Candidates]:
-            return torchvision.propose_all(model, name, views)
+        def look_once(views: Sequence[View]) -> list[Glance]:
+            return [Glance(candidates) for candidates in torchvision.propose_all(model, name, views)]
 
-        return Detector(name, torchvision.LONGEST_SIDE, (model_pass, face_pass), LARGE_BATCH if on_gpu else 1)
+        batch = LARGE_BATCH if on_gpu else 1
+        return Detector(name, torchvision.LONGEST_SIDE, look_once, None, find_faces, batch)
     objects = _ready(nanodet.NanoDet(), "nanodet_g.safetensors", device, dtype)
     sides = (416,) if name == "fast" else (416, 640)
-
-    def object_pass(views: Sequence[View]) -> list[Candidates]:
-        by_side = [nanodet.propose_all(objects, views, side) for side in sides]
-        return [Candidates.joined(parts) for parts in zip(*by_side, strict=True)]
-
     shown = "nanodet-g" if name == "fast" else "nanodet-g-416-640"
-    at_once = name == "fast" and not on_gpu  # the others' object network has several times the work of the face network
     return Detector(
-        shown, max(yunet.LONGEST_SIDES), (object_pass, face_pass), SMALL_BATCH if on_gpu else 1, at_once=at_once
+        shown,
+        yunet.FAR,
+        partial(nanodet.look, objects, sides=sides),
+        partial(nanodet.look_again, objects),
+        find_faces,
+        SMALL_BATCH if on_gpu else 1,
+        at_once=name == "fast" and not on_gpu,  # the others' object network has several times the face network's work
     )
 
 

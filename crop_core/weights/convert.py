@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from crop_core.detectors.nanodet import NanoDet
-from crop_core.detectors.yunet import YuNet
+from crop_core.detectors.yunet import STRIDES, YuNet
 
 
 def _nanodet_convolutions(model: NanoDet) -> list[nn.Conv2d]:
@@ -79,15 +79,18 @@ def yunet_tensors(onnx_file: Path) -> dict[str, Tensor]:
     nodes = [node for node in graph.node if node.op_type == "Conv"]
 
     model = YuNet()
-    order: list[nn.Module] = [model.stem, model.stem_unit, *model.pairs, *reversed(model.laterals)]
-    order += [heads[name] for name in ("cls", "bbox", "obj", "kps") for heads in model.heads]  # type: ignore[index]  # ModuleList items are typed as Module
-    convolutions = [module for part in order for module in part.modules() if isinstance(module, nn.Conv2d)]
-    names = {id(module): name for name, module in model.named_modules()}
+    trunk: list[nn.Module] = [model.stem, model.stem_unit, *model.pairs, *reversed(model.laterals)]
+    convolutions = [module for part in trunk for module in part.modules() if isinstance(module, nn.Conv2d)]
+    name_of = {id(module): name for name, module in model.named_modules()}
+    names = [name_of[id(convolution)] for convolution in convolutions]
+    # The file keeps the original's heads apart, as the network takes them.
+    units = [f"heads.{index}.{head}" for head in ("cls", "bbox", "obj", "kps") for index in range(len(STRIDES))]
+    names += [f"{unit}.{layer}" for unit in units for layer in ("point", "depth")]
     tensors = {}
-    for convolution, node in zip(convolutions, nodes, strict=True):
+    for name, node in zip(names, nodes, strict=True):
         for kind, source in zip(("weight", "bias"), node.input[1:], strict=True):
-            tensors[f"{names[id(convolution)]}.{kind}"] = torch.from_numpy(arrays[source].copy())
-    model.load_state_dict(tensors)
+            tensors[f"{name}.{kind}"] = torch.from_numpy(arrays[source].copy())
+    model.load_state_dict(tensors)  # every name and shape fits, and none is missing
     return tensors
 
 
