@@ -21,7 +21,7 @@ Range = tuple[int, int]  # the first and the last offset that will do
 NEARLY = 1.06
 # How far a window may leave the middle of a thing that it cannot hold anyway, as a fraction of its
 # length, where that saves something else.
-SLACK = 0.15
+SLACK = 0.1
 # What else deserves a place of its own beside a thing that cannot fit: at least this much of its weight.
 WORTH_KEEPING = 0.1
 # A thing must be this sure to claim a place beside a heavier one.
