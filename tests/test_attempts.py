@@ -20,7 +20,9 @@ class Hungry(Detector):
     """The fast detector, on a device whose memory suffices for so many pictures at once."""
 
     def __init__(self, inner: Detector, pictures: int, error: type[RuntimeError] | None = torch.OutOfMemoryError):
-        super().__init__(inner.name, inner.longest_side, inner.passes, batch=3)
+        # Its networks run as the inner one's do: in other threads they would add in another order.
+        at_once = inner._pair is not None
+        super().__init__(inner.name, inner.longest_side, inner.passes, batch=3, at_once=at_once)
         self.pictures, self.error = pictures, error
         self.asked: list[int] = []
 
