@@ -157,6 +157,7 @@ class Cropper:
                 return jobs
             for job in jobs:
                 job.opened, job.note = None, ALONE if len(found) > 1 else ""
+            found.clear()  # or their pixels would keep the memory that is to be given back
             free_memory(first.device)
             return jobs
 
