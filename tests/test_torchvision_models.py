@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import encoded
+from conftest import SAMPLES, encoded
 from PIL import Image
 from torch import Tensor, nn
 from torchvision.models import get_model
 
 from crop_core import Cropper, CropRequest
+from crop_core.bench.pictures import photo_like
 from crop_core.box import Size
 from crop_core.detection import COCO_LABELS
 from crop_core.detectors import ACCURATE, load_detector, resolve
@@ -149,6 +150,16 @@ def test_accurate_detector_is_loaded_from_its_official_file_and_named(put: Put, 
     assert result.detector == ACCURATE
     assert len(result.crops) == 1
     assert cropper.crop(cat, CropRequest(detector="fast")).detector == "nanodet-g"
+
+
+@pytest.mark.gpu
+def test_accurate_detector_crops_12_megapixels_on_cuda_within_3_gb(put: Put) -> None:
+    torch.manual_seed(0)
+    put(ACCURATE, pickled(get_model(ACCURATE, weights=None, weights_backbone=None).state_dict()))
+    torch.cuda.reset_peak_memory_stats()
+    result = Cropper("cuda").crop(photo_like(SAMPLES / "cat.jpg", 12), CropRequest(output_format="jpg"))
+    assert (result.detector, result.note) == (ACCURATE, "")
+    assert torch.cuda.max_memory_reserved() <= 3e9
 
 
 def test_file_of_frozen_batch_norms_loads(put: Put) -> None:
