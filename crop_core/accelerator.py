@@ -5,6 +5,8 @@ Everything else that happens on a GPU is PyTorch that runs on any device.
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -20,6 +22,10 @@ from crop_core.photo import Photo, upright
 # Beyond this a picture is decoded by the CPU, which does so at a fraction of its scale: the device's resize takes
 # four bytes a value, 600 MB here.
 MAX_PIXELS = 50_000_000
+# How many times as many pixels as it makes, along each axis, the antialiased resize is given at least where a picture
+# shrinks far. CUDA's keeps the weights of a pixel in 48 KiB of shared memory, and fails where a bicubic one shrinks by
+# more than 47 (PyTorch, UpSampleBilinear2d.cu); means of whole pixels take what is beyond twice this.
+KEPT = 16
 _ICC_HEAD = b"ICC_PROFILE\0"  # ICC.1:2022, annex B.4: the profile in APP2 segments, numbered from 1
 _ICC_PART = 65_519  # bytes of it in one segment: a length of two bytes, less itself, the head and two numbers
 
@@ -54,14 +60,16 @@ class AcceleratedPhoto:
             return self._photo.pixels(reduction).to(self._device)
         if reduction == 1:
             return self._whole
-        means = F.avg_pool2d(self._whole.float(), reduction, ceil_mode=True, count_include_pad=False)
-        return means.round_().to(torch.uint8)
+        return _means(self._whole, (reduction, reduction))
 
     def small(self, longest_side: int) -> Tensor:
         """Return the whole picture, upright, on the device, as `Photo.small` does."""
         if self._whole is None:
             return self._photo.small(longest_side).to(self._device)
-        return self.pixels(self._photo.reduction_for(longest_side))
+        reduction = self._photo.reduction_for(longest_side)
+        longer = max(self.size.width, self.size.height)
+        # A strip that is too thin for JPEG's reductions would leave too much to the networks' resize; see `KEPT`.
+        return self.pixels(reduction * max(1, -(-longer // reduction) // longest_side))
 
     def resampled(self, window: Window, size: Size) -> Tensor:
         """Return a part of the picture, upright, at a size of its own, on the device.
@@ -73,6 +81,9 @@ class AcceleratedPhoto:
         part = self._whole[:, window.y1 : window.y2, window.x1 : window.x2]
         if (window.width, window.height) == (size.width, size.height):
             return part
+        cells = (max(1, window.height // (KEPT * size.height)), max(1, window.width // (KEPT * size.width)))
+        if max(cells) > 1:
+            part = _means(part, cells)
         resized: Tensor = T.resize(part, [size.height, size.width], InterpolationMode.BICUBIC, antialias=True)
         return resized
 
@@ -81,9 +92,8 @@ class AcceleratedPhoto:
         data = self._photo.plain_jpeg
         if data is None or self.size.width * self.size.height > MAX_PIXELS:
             return None
-        buffer = torch.frombuffer(bytearray(data), dtype=torch.uint8)
         try:
-            pixels: Tensor = decode_jpeg(buffer, ImageReadMode.RGB, device=self._device)
+            pixels = _stored_pixels(data, self._device)
         except RuntimeError as error:
             if is_out_of_memory(error) or not answers(self._device):
                 raise
@@ -92,16 +102,78 @@ class AcceleratedPhoto:
         return pixels if tuple(pixels.shape[-2:]) == (self.size.height, self.size.width) else None
 
 
-def encode_jpeg(pixels: Tensor, quality: int, icc_profile: bytes | None) -> bytes:
+def _means(pixels: Tensor, cells: tuple[int, int]) -> Tensor:
+    """Return the mean of every cell of so many rows and columns; those at the right and the bottom may be smaller.
+
+    Args:
+        pixels: uint8 tensor [C, H, W].
+        cells: Height and width of a cell.
+    """
+    means = F.avg_pool2d(pixels.float(), cells, ceil_mode=True, count_include_pad=False)
+    return means.round_().to(torch.uint8)
+
+
+def encode_jpeg(pixels: Tensor, quality: int, icc_profile: bytes | None) -> bytes | None:
     """Return the picture as a JPEG, made on the device (CUDA's encoder: 4:4:4 chroma), with its colour profile.
 
     Args:
         pixels: uint8 tensor [3, H, W] on a CUDA device or the CPU.
         quality: 1 to 100.
         icc_profile: The profile to embed, or none.
+
+    Returns:
+        The file, or none where the device's encoder is not there or not the one for it.
     """
-    encoded: Tensor = torchvision_encode_jpeg(pixels.contiguous(), quality)
-    return with_profile(encoded.cpu().numpy().tobytes(), icc_profile)
+    try:
+        encoded = _encoded(pixels.contiguous(), quality)
+    except RuntimeError as error:
+        if is_out_of_memory(error) or not answers(pixels.device):
+            raise
+        return None
+    return with_profile(encoded.numpy().tobytes(), icc_profile)
+
+
+# nvJPEG works on streams of its own, and torchvision gives it memory that is free in the order of the caller's stream:
+# work that is queued there may still read or write it, so that one picture's pixels come into another's
+# (pytorch/vision, pull request 9606, where 0.28 did so; 0.25 makes the same calls). What nvJPEG writes therefore
+# comes from a stream on which nothing else runs.
+
+
+@cache
+def _aside(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream whose memory nvJPEG writes to."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch's own
+
+
+def _stored_pixels(jpeg: bytes, device: torch.device) -> Tensor:
+    """Return the pixels of a JPEG as it is stored, uint8 tensor [3, H, W] on the device."""
+    buffer = torch.frombuffer(bytearray(jpeg), dtype=torch.uint8)
+    if device.type != "cuda":
+        on_cpu: Tensor = decode_jpeg(buffer, ImageReadMode.RGB, device=device)
+        return on_cpu
+    aside, own = _aside(device), torch.cuda.current_stream(device)
+    with torch.cuda.stream(aside):
+        pixels: Tensor = decode_jpeg(buffer, ImageReadMode.RGB, device=device)
+    own.wait_stream(aside)
+    pixels.record_stream(own)  # no other picture comes there before all that is queued when it goes is done
+    return pixels
+
+
+def _encoded(pixels: Tensor, quality: int) -> Tensor:
+    """Return the JPEG, uint8 tensor [bytes] on the CPU; the host waits for the device, as it must for a file.
+
+    Args:
+        pixels: uint8 tensor [3, H, W], contiguous.
+        quality: 1 to 100.
+    """
+    if pixels.device.type != "cuda":
+        on_cpu: Tensor = torchvision_encode_jpeg(pixels, quality)
+        return on_cpu
+    torch.cuda.synchronize(pixels.device)  # the encoder reads pixels that are made, not only queued to be
+    with torch.cuda.stream(_aside(pixels.device)):
+        encoded: Tensor = torchvision_encode_jpeg(pixels, quality)
+        torch.cuda.synchronize(pixels.device)  # which stream its last copy is on differs between releases
+        return encoded.cpu()
 
 
 def with_profile(jpeg: bytes, icc_profile: bytes | None) -> bytes:

@@ -105,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
 
     bench = commands.add_parser("bench", help="measure where time and memory go, beside other croppers")
     bench.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run (auto)")
+    _add_input(bench, next(entry for entry in fields(CropRequest) if entry.name == "detector"))
     bench.add_argument("--megapixels", default="1,3,12,48,100", metavar="LIST", help="sizes of the photos")
     bench.add_argument("--runs", type=int, default=20, metavar="N", help="crops per size (20)")
     bench.add_argument("--picture", type=Path, metavar="FILE", help="what the photos show (a sample)")
@@ -135,7 +136,15 @@ def _add_input(parser: argparse.ArgumentParser, entry: Any) -> None:
     parser.add_argument(flag, type=kind, default=default, choices=choices, help=text, metavar=metavar)
 
 
-def _bench(device: str, megapixels: str, runs: int, picture: Path | None, only: str, json_target: Path | None) -> int:
+def _bench(
+    device: str,
+    detector: str,
+    megapixels: str,
+    runs: int,
+    picture: Path | None,
+    only: str,
+    json_target: Path | None,
+) -> int:
     try:
         sizes = [float(size) for size in megapixels.split(",")]
     except ValueError:
@@ -152,7 +161,7 @@ def _bench(device: str, megapixels: str, runs: int, picture: Path | None, only: 
     parts = [part for part in only.split(",") if part] or list(PARTS)
     if unknown := [part for part in parts if part not in PARTS]:
         raise RequestError(f"--only takes some of {', '.join(PARTS)}; got {', '.join(unknown)}.")
-    report = run(sizes, runs, device, picture or SAMPLE, parts)
+    report = run(sizes, runs, device, picture or SAMPLE, parts, detector)
     if json_target is not None:
         try:
             json_target.write_text(json.dumps(report, indent=1) + "\n")

@@ -44,7 +44,8 @@ OVERSAMPLING = 2
 MAX_THREADS = 8  # that crop_many decodes and encodes in beside a GPU; each holds a picture or two in its memory
 # What warm-up shows the networks: the ratios that cameras and telephones take photos in.
 WARM_UP_RATIOS = ((4, 3), (3, 4), (1, 1), (3, 2), (2, 3), (16, 9), (9, 16))
-WARM_UP_UNIT = 960  # px on the longer side
+# px on the longer side. A GPU also loads what decodes, reduces and resizes a photo when it first does so.
+WARM_UP_SIDE, WARM_UP_SIDE_OF_CUDA = 960, 3840
 
 
 class Cropper:
@@ -81,10 +82,11 @@ class Cropper:
 
     def warm_up(self) -> None:
         """Crop a gray JPEG of each usual shape, so that the first picture is as fast as the next."""
+        side = WARM_UP_SIDE_OF_CUDA if self.device.type == "cuda" else WARM_UP_SIDE
         for width, height in WARM_UP_RATIOS:
-            unit = WARM_UP_UNIT // max(width, height)
+            unit = side // max(width, height)
             gray = torch.full((3, height * unit, width * unit), 128, dtype=torch.uint8)
-            self.crop(encode(gray, "jpg", 85, None), CropRequest(output_format="jpg"))
+            self.crop(encode(gray, "jpg", 85, None), CropRequest(width=side // 4, output_format="jpg"))
 
     def crop(
         self, data: bytes, request: CropRequest | None = None, *, source: str = "", dry_run: bool = False
@@ -157,6 +159,7 @@ class Cropper:
                 return jobs
             for job in jobs:
                 job.opened, job.note = None, ALONE if len(found) > 1 else ""
+            found.clear()  # or their pixels would keep the memory that is to be given back
             free_memory(first.device)
             return jobs
 

@@ -39,7 +39,9 @@ def encode(pixels: Tensor, output_format: str, quality: int, icc_profile: bytes 
         icc_profile: The colour profile to embed, or none.
     """
     if output_format == "jpg" and pixels.device.type == "cuda":
-        return encode_jpeg(on_white(pixels), quality, icc_profile)
+        made_there = encode_jpeg(on_white(pixels), quality, icc_profile)
+        if made_there is not None:
+            return made_there
     options: dict[str, Any] = {"icc_profile": icc_profile} if icc_profile else {}
     match output_format:
         case "jpg":

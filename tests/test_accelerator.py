@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from io import BytesIO
+from math import ceil
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from conftest import SAMPLES, encoded, ramp
 from PIL import Image, ImageCms
+from torchvision.transforms.v2 import functional as T
 
 from crop_core import Cropper, CropRequest, ImageError
 from crop_core.accelerator import (
@@ -87,6 +90,64 @@ def test_device_sees_at_12_megapixels_what_the_cpu_sees(
             assert one.window.xyxy == pytest.approx(other.window.xyxy, abs=2)
 
 
+def shared_memory_bytes(pixels: torch.Tensor, size: list[int], taps: int) -> int:
+    """Return what CUDA's antialiased resize needs at least, as PyTorch's UpSampleBilinear2d.cu computes it.
+
+    Args:
+        pixels: Tensor [..., H, W].
+        size: What becomes of H and W.
+        taps: That a pixel is made of where nothing shrinks: 4 for bicubic, 2 for bilinear.
+    """
+    height, width = (
+        2 * ceil(taps / 2 * max(1.0, have / want)) + 1 for have, want in zip(pixels.shape[-2:], size, strict=True)
+    )
+    return 4 * (32 * width + height + 32 * height)
+
+
+def strip(width: int, height: int) -> bytes:
+    return encoded(ramp(width, height), "JPEG")
+
+
+@pytest.mark.parametrize(
+    ("data", "width"),
+    [
+        (lambda: photo_like(SAMPLES / "astronaut.jpg", 12), 20),
+        (lambda: strip(40_000, 1), 30),
+        (lambda: strip(40_000, 20), 100),
+        (lambda: strip(3, 65_000), 1),
+    ],
+    ids=["thumbnail of a photo", "one row", "strip", "column"],
+)
+def test_no_picture_shrinks_by_more_at_once_than_a_gpu_can(
+    data: Any, width: int, cropper: Cropper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crop_core.cropper.open_photo", lambda given: AcceleratedPhoto(open_photo(given), CPU))
+    resize, needed = T.resize, []
+
+    def noted(pixels: torch.Tensor, size: list[int], *options: Any, **more: Any) -> torch.Tensor:
+        needed.append(shared_memory_bytes(pixels, size, 4 if options else 2))
+        return resize(pixels, size, *options, **more)
+
+    monkeypatch.setattr(T, "resize", noted)
+    (crop,) = cropper.crop(data(), CropRequest(width=width, output_format="jpg")).crops
+    assert crop.data is not None
+    assert needed
+    assert max(needed) <= 48 * 1024
+
+
+@pytest.mark.parametrize(("width", "height"), [(40, 30), (100, 75), (400, 300)], ids=str)
+def test_what_shrinks_far_looks_as_on_the_cpu(width: int, height: int) -> None:
+    data = photo_like(SAMPLES / "astronaut.jpg", 12)
+    window, size = Window(1, 3, 3999, 2997), Size(width, height)
+    ours, photo = AcceleratedPhoto(open_photo(data), CPU), open_photo(data)
+    difference = (ours.resampled(window, size).int() - photo.resampled(window, size).int()).abs().float()
+    assert difference.mean() <= 1  # 0.65 measured, at 100 pixels for one
+
+
+def test_jpeg_that_the_device_cannot_make_is_made_by_the_cpu() -> None:
+    assert encode_jpeg(torch.zeros((2, 8, 8), dtype=torch.uint8), 90, None) is None  # no encoder takes two channels
+
+
 def plain(data: bytes) -> bool:
     return open_photo(data).plain_jpeg is not None
 
@@ -118,13 +179,14 @@ def test_jpeg_made_on_the_device_keeps_its_profile() -> None:
     pixels = open_photo(encoded(ramp(64, 48))).pixels()
     large = SRGB + bytes(200_000)  # of four segments
     for profile in (SRGB, large):
-        image = Image.open(BytesIO(encode_jpeg(pixels, 95, profile)))
+        image = Image.open(BytesIO(encode_jpeg(pixels, 95, profile) or b""))
         assert image.info["icc_profile"] == profile
         assert np.abs(np.asarray(image).astype(int) - pixels.permute(1, 2, 0).numpy()).mean() < 8
 
 
 def test_jpeg_without_a_profile_stays_as_it_is() -> None:
     jpeg = encode_jpeg(torch.zeros((3, 8, 8), dtype=torch.uint8), 90, None)
+    assert jpeg is not None
     assert jpeg == with_profile(jpeg, None)
     assert "icc_profile" not in Image.open(BytesIO(jpeg)).info
 
@@ -144,9 +206,56 @@ def test_nvjpeg_decodes_and_encodes_as_the_cpu_does(orientation: int) -> None:
     assert ours._whole is not None
     assert ours.pixels().device.type == "cuda"
     assert (ours.pixels().cpu().int() - photo.pixels().int()).abs().float().mean() < 2
-    image = Image.open(BytesIO(encode_jpeg(ours.pixels(), 95, SRGB)))
+    image = Image.open(BytesIO(encode_jpeg(ours.pixels(), 95, SRGB) or b""))
     assert image.info["icc_profile"] == SRGB
     assert np.abs(np.asarray(image).astype(int) - photo.pixels().permute(1, 2, 0).numpy()).mean() < 8
+
+
+A_WHILE = 200_000_000  # cycles of a GPU: some tenth of a second
+
+
+@pytest.mark.gpu
+def test_nvjpeg_writes_to_no_memory_that_queued_work_still_reads(astronaut: bytes) -> None:
+    size = AcceleratedPhoto(open_photo(astronaut), CUDA).size  # the decoder is loaded now
+    for _ in range(20):
+        held = [torch.full((3, size.height, size.width), 7, dtype=torch.uint8, device=CUDA) for _ in range(4)]
+        torch.cuda.synchronize()
+        torch.cuda._sleep(A_WHILE)
+        sums = [pixels.sum() for pixels in held]
+        held.clear()
+        AcceleratedPhoto(open_photo(astronaut), CUDA)
+        assert {total.item() for total in sums} == {7 * 3 * size.height * size.width}
+
+
+@pytest.mark.gpu
+def test_decoded_pixels_stay_until_queued_work_has_read_them(astronaut: bytes, cat: bytes) -> None:
+    for _ in range(20):
+        photo = AcceleratedPhoto(open_photo(astronaut), CUDA)
+        expected = photo.pixels().sum().item()
+        torch.cuda._sleep(A_WHILE)
+        total = photo.pixels().sum()
+        del photo
+        others = [AcceleratedPhoto(open_photo(cat), CUDA) for _ in range(3)]
+        assert total.item() == expected
+        assert all(other._whole is not None for other in others)
+
+
+@pytest.mark.gpu
+def test_nvjpeg_encodes_pixels_that_are_still_being_made(astronaut: bytes) -> None:
+    photo = AcceleratedPhoto(open_photo(astronaut), CUDA)
+    mirrored = photo.pixels().cpu().flip(2)
+    for _ in range(20):
+        torch.cuda._sleep(A_WHILE)
+        image = Image.open(BytesIO(encode_jpeg(photo.pixels().flip(2), 95, None) or b""))
+        assert np.abs(np.asarray(image).astype(int) - mirrored.permute(1, 2, 0).numpy()).mean() < 8
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("size", [(1, 1), (20, 15)], ids=str)
+def test_smallest_crops_of_12_megapixels_are_made_on_cuda(size: tuple[int, int]) -> None:
+    request = CropRequest(width=size[0], height=size[1], output_format="jpg")
+    (crop,) = Cropper("cuda", "fast").crop(photo_like(SAMPLES / "astronaut.jpg", 12), request).crops
+    assert Image.open(BytesIO(crop.data or b"")).size == size
 
 
 @pytest.mark.gpu

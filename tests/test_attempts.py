@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 
 import pytest
@@ -159,6 +160,26 @@ def test_pictures_that_are_too_many_at_once_are_done_alone_which_is_noted(
     assert sorted(detector.asked) == [1, 1, 1, 1, 3]
     assert [result.note for result in results] == [ALONE, ALONE, ALONE, ""]
     assert [result.detections for result in results[:2]] == [cropper.crop(data).detections for data in (astronaut, cat)]
+
+
+def test_pictures_that_ran_out_are_let_go_before_memory_is_given_back(
+    cropper: Cropper, astronaut: bytes, cat: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, detector = hungry(cropper, 0)
+    pixels: list[weakref.ref[torch.Tensor]] = []
+    held: list[int] = []
+    search = detector.detect_all
+
+    def noted(views: Sequence[View], *thresholds: float) -> list[tuple[Detection, ...]]:
+        pixels[:] = [weakref.ref(view.pixels) for view in views]
+        return search(views, *thresholds)
+
+    monkeypatch.setattr(detector, "detect_all", noted)
+    monkeypatch.setattr(
+        "crop_core.cropper.free_memory", lambda device: held.append(sum(one() is not None for one in pixels))
+    )
+    assert [type(error) for error in ours.crop_many([astronaut, cat])] == [ImageError, ImageError]
+    assert held == [0, 0, 0]  # of both at once, then of each alone
 
 
 def test_picture_that_memory_never_suffices_for_fails_alone(cropper: Cropper, cat: bytes) -> None:

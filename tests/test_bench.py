@@ -44,11 +44,24 @@ def test_the_command_measures_what_it_is_asked_for(tmp_path: Path, capsys: pytes
     target = tmp_path / "figures.json"
     only = "stages,throughput,memory,http"
     picture = str(SAMPLES / "astronaut.jpg")
-    arguments = ["bench", "--device", "cpu", "--megapixels", "0.3", "--runs", "1", "--only", only]
+    arguments = [
+        "bench",
+        "--device",
+        "cpu",
+        "--detector",
+        "balanced",
+        "--megapixels",
+        "0.3",
+        "--runs",
+        "1",
+        "--only",
+        only,
+    ]
     assert main([*arguments, "--picture", picture, "--json", str(target)]) == 0
     figures = json.loads(target.read_text())
     parts = {"stages_ms", "whole_ms", "pictures_a_second", "peak_mb", "device_mb", "http"}
     assert set(figures) == {"machine", "bytes", *parts}
+    assert figures["machine"]["detector"] == "nanodet-g-416-640"  # on a GPU it is no default: each has figures to reach
     assert figures["device_mb"] == {"0.3": None}  # a CPU has none of its own, and the bench says so
     assert set(figures["stages_ms"]["0.3"]) == set(STAGES)
     assert all(times["p50"] > 0 for times in figures["stages_ms"]["0.3"].values())
@@ -66,12 +79,18 @@ def test_the_command_measures_what_it_is_asked_for(tmp_path: Path, capsys: pytes
         (["--megapixels", "one"], "--megapixels"),
         (["--runs", "0"], "--runs"),
         (["--only", "speed"], "--only"),
+        (["--detector", "accurate", "--megapixels", "0.3"], "fasterrcnn_resnet50_fpn_v2"),
         (["--picture", "none.jpg"], "--picture"),
     ],
 )
 def test_wrong_use_is_one_sentence(
-    arguments: list[str], named: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    arguments: list[str],
+    named: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     assert main(["bench", *arguments]) == 2
     error = capsys.readouterr().err
     assert named in error

@@ -21,7 +21,8 @@ import torch
 import torchvision
 from conftest import ROOT
 
-from crop_core import DeviceError, WeightsError, doctor, weights
+from crop_core import CropError, DeviceError, WeightsError, doctor, weights
+from crop_core.bench.server import running
 from crop_core.box import Box
 from crop_core.cli import main
 from crop_core.detection import Detection
@@ -173,6 +174,17 @@ def test_torchvision_of_another_release_ends_setup_in_one_sentence(other_torchvi
     assert last.startswith("crop_core.errors.DeviceError: The model cannot run here. PyTorch loads: ")
     assert NO_OPERATOR in last
     assert f"torchvision {OTHER_TORCHVISION} is built for torch {OTHER_TORCH}" in last
+
+
+def test_server_whose_torchvision_lacks_its_operators_says_setup_failed_and_why(
+    torchvision_without_operators: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(torchvision_without_operators))
+    with pytest.raises(CropError, match="SETUP_FAILED"), running(tmp_path / "log", tmp_path):
+        pass
+    log = (tmp_path / "log").read_text()
+    assert "The model cannot run here. PyTorch loads: " in log
+    assert NO_OPERATOR in log
 
 
 def test_torchvision_of_another_release_ends_the_crop_command_in_one_sentence(other_torchvision: Path) -> None:

@@ -13,12 +13,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import SAMPLES, encoded
+from PIL import Image
 from torch import Tensor, nn
 from torchvision.models import get_model
 
+from crop_core import Cropper, CropRequest
+from crop_core.bench.pictures import photo_like
 from crop_core.box import Size
 from crop_core.detection import COCO_LABELS
-from crop_core.detectors import load_detector
+from crop_core.detectors import ACCURATE, load_detector, resolve
 from crop_core.detectors import torchvision as models
 from crop_core.detectors.postprocess import View
 from crop_core.errors import WeightsError
@@ -131,6 +135,31 @@ def test_detector_runs_the_model_beside_the_face_network(put: Put, published: by
     assert detector.name == SMALLEST
     labels = {d.label for d in detector.detect(picture, Size(512, 512), 0.3, 0.5)}
     assert labels == {"dog", "face"}
+
+
+def test_accurate_detector_is_loaded_from_its_official_file_and_named(put: Put, cat: bytes) -> None:
+    torch.manual_seed(0)
+    state = get_model(ACCURATE, weights=None, weights_backbone=None).state_dict()
+    put(ACCURATE, pickled(state))
+    assert resolve("auto", torch.device("cuda")) == "accurate"
+    cropper = Cropper("cpu", "accurate")
+    # The model makes 800 px of a picture's shorter side, but no more than 1333 of the longer one: a strip is cheap.
+    with Image.open(BytesIO(cat)) as image:
+        strip = encoded(image.resize((1333, 32)), "JPEG")
+    result = cropper.crop(strip, CropRequest(if_none="center", output_format="jpg"))
+    assert result.detector == ACCURATE
+    assert len(result.crops) == 1
+    assert cropper.crop(cat, CropRequest(detector="fast")).detector == "nanodet-g"
+
+
+@pytest.mark.gpu
+def test_accurate_detector_crops_12_megapixels_on_cuda_within_3_gb(put: Put) -> None:
+    torch.manual_seed(0)
+    put(ACCURATE, pickled(get_model(ACCURATE, weights=None, weights_backbone=None).state_dict()))
+    torch.cuda.reset_peak_memory_stats()
+    result = Cropper("cuda").crop(photo_like(SAMPLES / "cat.jpg", 12), CropRequest(output_format="jpg"))
+    assert (result.detector, result.note) == (ACCURATE, "")
+    assert torch.cuda.max_memory_reserved() <= 3e9
 
 
 def test_file_of_frozen_batch_norms_loads(put: Put) -> None:
@@ -309,10 +338,12 @@ def test_file_of_other_shapes_is_refused(put: Put) -> None:
         models.load(SMALLEST)
 
 
-@pytest.mark.parametrize("name", [SMALLEST, FROZEN, RESNET])
+@pytest.mark.parametrize("name", [SMALLEST, FROZEN, RESNET, ACCURATE])
 def test_convolutions_are_halved_and_what_decodes_boxes_is_not(name: str) -> None:
     torch.manual_seed(0)
     small = {} if name == SMALLEST else {"min_size": 96, "max_size": 128}
+    if name == ACCURATE:
+        small["rpn_post_nms_top_n_test"] = 20  # a CPU imitates half precision, slowly
     plain = get_model(name, weights=None, weights_backbone=None, **small).eval()
     other = deepcopy(plain)
     half = models.converted(other, torch.device("cpu"), torch.float16)
@@ -323,7 +354,7 @@ def test_convolutions_are_halved_and_what_decodes_boxes_is_not(name: str) -> Non
         features, narrow = (list(model.backbone(torch.stack(x)).values()) for model in (plain, half))
         (found,) = half(x)
     assert {value.dtype for value in (*narrow, found["boxes"], found["scores"])} == {torch.float32}
-    if name == RESNET:  # random weights of the others leave nothing of the picture
+    if name in (RESNET, ACCURATE):  # random weights of the others leave nothing of the picture
         for one, two in zip(features, narrow, strict=True):
             # Half precision has 11 bits, and the errors of fifty layers add up.
             assert (one - two).abs().max() <= 0.02 * one.abs().max()

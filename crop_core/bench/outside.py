@@ -36,7 +36,7 @@ else:
     tune_process()
     from crop_core import Cropper
     from crop_core.bench.inside import square_request
-    cropper, request = Cropper(device=sys.argv[2]), square_request()
+    cropper, request = Cropper(device=sys.argv[2], detector=sys.argv[3]), square_request()
     cropper.warm_up()
     work = lambda: cropper.crop(data, request)
 idle = status("VmRSS")
@@ -47,25 +47,27 @@ print(status("VmHWM") - idle)
 """
 
 
-def peak_memory(picture: Path, what: str) -> float | None:
+def peak_memory(picture: Path, what: str, detector: str) -> float | None:
     """Return by how many MB three crops raise a fresh, loaded process above its idle memory; Linux only.
 
     Args:
         picture: The file.
         what: A device's name, or ``libvips``.
+        detector: The cropper's.
     """
     if not Path("/proc/self/clear_refs").exists():
         return None
     printed = subprocess.run(
-        [sys.executable, "-c", _MEMORY, str(picture), what], check=True, capture_output=True, text=True
+        [sys.executable, "-c", _MEMORY, str(picture), what, detector], check=True, capture_output=True, text=True
     ).stdout
     return round(float(printed), 1)
 
 
-def cold_start(sample: Path, device: str, runs: int) -> dict[str, float]:
+def cold_start(sample: Path, device: str, detector: str, runs: int) -> dict[str, float]:
     """Return the median seconds of whole processes, run in turn: an import of PyTorch alone, of the package, a crop."""
     with tempfile.TemporaryDirectory() as folder:
-        crop = ["-m", "crop_core.cli", "crop", str(sample), "--out", folder, "--device", device]
+        crop = ["-m", "crop_core.cli", "crop", str(sample), "--out", folder]
+        crop += ["--device", device, "--detector", detector]
         commands = {
             "import torch, torchvision": ["-c", "import torch, torchvision"],
             "import crop_core": ["-c", "import crop_core"],
@@ -81,8 +83,11 @@ def cold_start(sample: Path, device: str, runs: int) -> dict[str, float]:
 
 
 @contextmanager
-def served() -> Iterator[tuple[float, Callable[[bytes], object]]]:
+def served(detector: str) -> Iterator[tuple[float, Callable[[bytes], object]]]:
     """Run the Cog server; yield the seconds that it took to be ready, and a function that crops by HTTP.
+
+    Args:
+        detector: What each prediction asks for.
 
     Raises:
         CropError: The server does not start, or an answer is no success.
@@ -90,12 +95,12 @@ def served() -> Iterator[tuple[float, Callable[[bytes], object]]]:
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         with running(Path(os.devnull), Path(folder)) as server:
-            yield time.perf_counter() - start, lambda data: _predict(server, data)
+            yield time.perf_counter() - start, lambda data: _predict(server, data, detector)
 
 
-def _predict(server: Server, data: bytes) -> object:
+def _predict(server: Server, data: bytes, detector: str) -> object:
     uri = "data:image/jpeg;base64," + base64.b64encode(data).decode()
-    answer = server.predict(image=uri, width=SIDE, height=SIDE, output_format="jpg")
+    answer = server.predict(image=uri, width=SIDE, height=SIDE, output_format="jpg", detector=detector)
     if answer.get("status") != "succeeded":
         raise CropError(f"The Cog server failed: {answer.get('error') or answer}.")
     return answer["output"]

@@ -24,7 +24,9 @@ OURS = "crop-core"
 PARTS = ("stages", "peers", "throughput", "memory", "cold", "http")
 
 
-def run(megapixels: Sequence[float], runs: int, device: str, sample: Path, parts: Sequence[str]) -> dict[str, Any]:
+def run(
+    megapixels: Sequence[float], runs: int, device: str, sample: Path, parts: Sequence[str], detector: str = "auto"
+) -> dict[str, Any]:
     """Measure, print, and return what was measured.
 
     Args:
@@ -33,15 +35,16 @@ def run(megapixels: Sequence[float], runs: int, device: str, sample: Path, parts
         device: One of `crop_core.device.DEVICES`.
         sample: The picture that the photos show.
         parts: Some of `PARTS`.
+        detector: One of `crop_core.detectors.NAMES`.
 
     Returns:
         Values of JSON: times in milliseconds, cold starts in seconds, memory in MB.
 
     Raises:
-        CropError: The sample, the device or the server cannot be used.
+        CropError: The sample, the device, the detector or the server cannot be used.
     """
     photos = {size: photo_like(sample, size) for size in megapixels}
-    cropper = Cropper(device=device)
+    cropper = Cropper(device=device, detector=detector)
     cropper.warm_up()
     report: dict[str, Any] = {"machine": _machine(cropper), "bytes": {size: len(photos[size]) for size in photos}}
     _print(", ".join(f"{key} {value}" for key, value in report["machine"].items()))
@@ -64,16 +67,16 @@ def run(megapixels: Sequence[float], runs: int, device: str, sample: Path, parts
         report["pictures_a_second"] = {size: inside.throughput(cropper, photos[size], runs) for size in photos}
         _print(f"pictures a second: {report['pictures_a_second']}")
     if "memory" in parts:
-        report["peak_mb"] = _memory(photos, cropper.device.type)
+        report["peak_mb"] = _memory(photos, cropper.device.type, detector)
         _print(f"peak MB above an idle loaded process: {report['peak_mb']}")
         report["device_mb"] = {size: inside.device_memory(cropper, photos[size]) for size in photos}
         on_cuda = cropper.device.type == "cuda"
         _print(f"peak MB of the GPU: {report['device_mb'] if on_cuda else 'none in use here, so not measured'}")
     if "cold" in parts:
-        report["cold_s"] = outside.cold_start(sample, cropper.device.type, min(runs, 5))
+        report["cold_s"] = outside.cold_start(sample, cropper.device.type, detector, min(runs, 5))
         _print(f"seconds, process start to exit: {report['cold_s']}")
     if "http" in parts:
-        report["http"] = _http(cropper, photos, runs)
+        report["http"] = _http(cropper, photos, detector, runs)
         _print(f"Cog server: {report['http']}")
     return report
 
@@ -85,7 +88,7 @@ def _beside(cropper: Cropper, data: bytes, runs: int) -> dict[str, dict[str, flo
     return {name: asdict(times) for name, times in inside.in_turn(contenders, runs).items()}
 
 
-def _memory(photos: dict[float, bytes], device: str) -> dict[str, dict[float, float | None]]:
+def _memory(photos: dict[float, bytes], device: str, detector: str) -> dict[str, dict[float, float | None]]:
     contenders = {OURS: device} | ({"libvips attention": "libvips"} if "libvips attention" in peers.installed() else {})
     peaks: dict[str, dict[float, float | None]] = {name: {} for name in contenders}
     for size, data in photos.items():
@@ -93,12 +96,12 @@ def _memory(photos: dict[float, bytes], device: str) -> dict[str, dict[float, fl
             file.write(data)
             file.flush()
             for name, what in contenders.items():
-                peaks[name][size] = outside.peak_memory(Path(file.name), what)
+                peaks[name][size] = outside.peak_memory(Path(file.name), what, detector)
     return peaks
 
 
-def _http(cropper: Cropper, photos: dict[float, bytes], runs: int) -> dict[str, Any]:
-    with outside.served() as (ready_s, predict):
+def _http(cropper: Cropper, photos: dict[float, bytes], detector: str, runs: int) -> dict[str, Any]:
+    with outside.served(detector) as (ready_s, predict):
         rows = {
             size: inside.in_turn(
                 {"http": partial(predict, data), "in process": partial(cropper.crop, data, inside.square_request())},
