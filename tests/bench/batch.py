@@ -87,18 +87,27 @@ def speed(folder: Path, names: dict[str, Path], runs: list[str]) -> None:
 
 
 def memory(folder: Path, names: dict[str, Path]) -> None:
-    """Print the peak memory of a run's processes together, and what became of the pictures."""
+    """Print the peak memory of a run's processes together, how it grew, and what became of the pictures."""
     out = folder / "out"
     start = time.perf_counter()
+    together, largest = [], []  # every half second: of all processes, and of the largest worker alone
     with open(folder / "log", "w") as log:
         process = batch(folder / "photos", out, "--log-json", stderr=log)
-        peak = 0.0
         while process.poll() is None:
-            peak = max(peak, sum(map(proportional_mib, [process.pid, *below(process.pid)])))
+            held = {child: proportional_mib(child) for child in [process.pid, *below(process.pid)]}
+            together.append(sum(held.values()))
+            largest.append(max((held.get(worker, 0.0) for worker in workers_below(process.pid)), default=0.0))
             time.sleep(SAMPLE_S)
     summary = summary_of((folder / "log").read_text())
-    show(run="all cores", seconds=time.perf_counter() - start, peak_mib=peak, **times(summary))
+    show(run="all cores", seconds=time.perf_counter() - start, peak_mib=max(together), **times(summary))
+    show(run="peaks of each tenth of it", peaks_mib=tenths(together), largest_worker_mib=tenths(largest))
     check(out, names)
+
+
+def tenths(samples: list[float]) -> list[int]:
+    """Return the largest of each tenth of the samples."""
+    ends = [len(samples) * tenth // 10 for tenth in range(11)]
+    return [round(max(samples[first:last], default=0.0)) for first, last in itertools.pairwise(ends)]
 
 
 def broken(folder: Path, names: dict[str, Path]) -> None:
