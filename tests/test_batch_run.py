@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
@@ -27,7 +28,7 @@ from conftest import ROOT, SAMPLES, encoded
 from objects import object_store
 from PIL import Image
 
-from crop_core import cli
+from crop_core import CropRequest, cli
 from crop_core.batch import run
 from crop_core.batch.run import Options, _pool
 from crop_core.batch.sources import Listed
@@ -339,6 +340,18 @@ def test_a_picture_that_kills_its_worker_is_one_failure_and_costs_no_other(photo
     assert {folder: row["error"]["type"] for folder, row in rows.items() if row["error"]} == {
         "IMG_3.jpg": "WorkerError"
     }
+
+
+# ---- what can be asked for
+
+
+def test_batch_takes_every_input_of_crop_with_the_same_defaults() -> None:
+    crop, batch = (vars(cli._parser().parse_args([command, "in", "out"])) for command in ("crop", "batch"))
+    inputs = {"aspect_ratio" if entry.name == "aspect_ratios" else entry.name for entry in fields(CropRequest)}
+    assert inputs <= batch.keys()
+    same = crop.keys() - {"command", "sources", "out", "json_target"}
+    assert same > inputs
+    assert {name: batch[name] for name in same} == {name: crop[name] for name in same}
 
 
 # ---- what is refused before Ray starts
