@@ -389,6 +389,13 @@ def test_wrong_use_is_one_sentence(
     assert words in refused(capfd, *arguments, tmp_path / "out")
 
 
+def test_a_limit_that_makes_no_sense_is_no_pictures_error(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CROP_CORE_MAX_BYTES", "many")
+    assert "CROP_CORE_MAX_BYTES is a whole number" in refused(capfd, SAMPLES, tmp_path / "out")
+
+
 def test_wrong_use_leaves_nothing_in_out(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     refused(capfd, "gone", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

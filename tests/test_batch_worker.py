@@ -37,8 +37,8 @@ def crop_into() -> Callable[..., Crop]:
     workers: list[Worker] = []
     threads = torch.get_num_threads()
 
-    def into(out: str, dry_run: bool = False, sweep: bool = False) -> Crop:
-        settings = Settings(out, f"{out}/.crop-core/aside", "cpu", "fast", threads, dry_run, sweep)
+    def into(out: str, dry_run: bool = False, sweep: bool = False, **environment: str) -> Crop:
+        settings = Settings(out, f"{out}/.crop-core/aside", "cpu", "fast", threads, dry_run, sweep, environment)
         worker = Worker(settings)
         if workers:
             worker._cropper = workers[0]._cropper
@@ -175,6 +175,14 @@ def test_a_worker_whose_device_is_lost_ends_and_takes_no_picture_with_it(out: Pa
     command = [sys.executable, "-c", code, str(out), str(SAMPLES / "cat.jpg")]
     run = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=False)
     assert (run.returncode, run.stdout) == (LOST, ""), run.stderr
+
+
+def test_the_commands_limits_hold_for_a_worker_whose_machine_sets_none(
+    out: Path, crop_into: Callable[..., Crop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CROP_CORE_MAX_BYTES", "1000000")  # put back at the end
+    (row,) = crop_into(str(out), CROP_CORE_MAX_BYTES="1000")(work("cat.jpg"))
+    assert row["error"]["message"].startswith("The file has")
 
 
 def test_a_dry_run_writes_nothing(out: Path, crop_into: Callable[..., Crop]) -> None:

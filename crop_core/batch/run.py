@@ -29,6 +29,7 @@ from crop_core.batch.storage import absolute, join
 from crop_core.batch.table import NUMBER, SCHEMA, SENT_SCHEMA, TABLE, Table, row_of, table_of
 from crop_core.batch.worker import WORK, Settings, Worker
 from crop_core.errors import CropError, RequestError
+from crop_core.limits import PREFIX, limits
 from crop_core.request import CropRequest
 from crop_core.result import failed_record
 
@@ -94,6 +95,7 @@ def run_batch(options: Options) -> int:
         CropError: A source, the request, OUT or the cluster cannot be used.
     """
     request = CropRequest.from_inputs(**options.inputs)
+    limits()  # one that makes no sense would be every picture's error
     for name, number in (("workers", options.workers), ("cores-per-worker", options.cores)):
         if number is not None and number < 1:
             raise RequestError(f"--{name} is at least 1, got {number}.")
@@ -207,6 +209,7 @@ def _work(
         options.cores,
         options.dry_run,
         table.broken_off,
+        {name: value for name, value in os.environ.items() if name.startswith(PREFIX)},
     )
     with _ray(options) as ray:
         workers, share = _pool(ray.cluster_resources(), options)

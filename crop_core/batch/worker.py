@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import os
 from collections import deque
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -42,6 +43,7 @@ class Settings:
         threads: PyTorch's threads: the cores that the worker has.
         dry_run: Decide where to cut, and cut nothing.
         sweep: Whether a picture's folder may hold crops of a run that was broken off, of which no row tells.
+        environment: The limits that the command's environment sets; on a cluster's other machines it is another.
     """
 
     out: str
@@ -51,12 +53,14 @@ class Settings:
     threads: int
     dry_run: bool
     sweep: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class Worker:
     """Crops blocks of pictures; Ray Data makes one per process and calls it."""
 
     def __init__(self, settings: Settings) -> None:
+        os.environ.update(settings.environment)
         tune_process()  # before PyTorch is loaded
         import torch
 
