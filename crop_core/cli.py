@@ -199,24 +199,30 @@ def _batch(
     missing = [name for name in ("ray", "pyarrow", "fsspec") if find_spec(name) is None]
     if missing:
         raise RequestError(f"batch needs {', '.join(missing)}: pip install 'crop-core[batch]'.")
+    from crop_core.batch.progress import Progress
     from crop_core.batch.run import Options, run_batch
 
-    return run_batch(
-        Options(
-            sources=sources,
-            out=out,
-            inputs=inputs,
-            endings=PICTURE_ENDINGS,
-            column=column,
-            device=device,
-            dry_run=dry_run,
-            address=address,
-            workers=workers,
-            cores=cores,
-            retry_failed=retry_failed,
-            log_json=log_json,
-        )
+    options = Options(
+        sources=sources,
+        out=out,
+        inputs=inputs,
+        endings=PICTURE_ENDINGS,
+        column=column,
+        device=device,
+        dry_run=dry_run,
+        address=address,
+        workers=workers,
+        cores=cores,
+        retry_failed=retry_failed,
+        log_json=log_json,
     )
+    try:
+        return run_batch(options)
+    except CropError as error:
+        if not log_json:
+            raise
+        Progress(sys.stderr, True).event("error", error={"type": type(error).__name__, "message": str(error)})
+        return 2
 
 
 def _crop(sources: list[Path], out: Path, device: str, dry_run: bool, json_target: str | None, **inputs: Any) -> int:

@@ -60,6 +60,44 @@ def keep_freed_memory() -> bool:
     return all(mallopt(what, value) for what, value in wanted)
 
 
+class FreedMemory:
+    """Gives memory back to the system that was freed and that the heap still holds, when it is much.
+
+    What is freed between two things that stay cannot be given back from the heap's end. Picture by picture
+    such gaps become more, as they are seldom where the next one needs them, and no limit of glibc's counts them.
+    """
+
+    def __init__(self, most: int) -> None:
+        """Give nothing back yet.
+
+        Args:
+            most: Bytes that the process may have more than it had after the last time.
+        """
+        self._most = most
+        self._least: int | None = None
+
+    def give_back(self) -> bool:
+        """Give back what there is, if it may be much, and say whether that was done."""
+        held = _resident()
+        if held is None or (self._least is not None and held <= self._least + self._most):
+            return False
+        try:
+            ctypes.CDLL(None).malloc_trim(0)
+        except (AttributeError, OSError, TypeError):  # no glibc
+            return False
+        self._least = _resident()
+        return True
+
+
+def _resident() -> int | None:
+    """Return the bytes of this process that lie in memory; none where the system is not Linux."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return None
+
+
 class Scratch:
     """The folder of the temporary files of a process that works on one picture at a time.
 

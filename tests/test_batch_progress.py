@@ -117,6 +117,20 @@ def test_programs_read_the_same_in_json(monkeypatch: pytest.MonkeyPatch) -> None
     }
 
 
+@pytest.mark.parametrize(
+    ("as_json", "said"),
+    [(False, "crop-core: 2,000 pictures listed so far\n"), (True, '"event": "listing", "listed": 2000}\n')],
+)
+def test_a_long_listing_says_how_far_it_is(as_json: bool, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
+    monkeypatch.setattr(progress, "EVENT_EVERY_S", 0.0)
+    stream = io.StringIO()
+    Progress(stream, as_json).listing(1999)
+    assert stream.getvalue() == ""
+    Progress(stream, as_json).listing(2000)
+    assert stream.getvalue().endswith(said)
+
+
 def test_programs_read_nothing_but_json_and_people_no_json() -> None:
     for as_json in (True, False):
         stream = io.StringIO()

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
@@ -27,8 +28,10 @@ from conftest import ROOT, SAMPLES, encoded
 from objects import object_store
 from PIL import Image
 
-from crop_core import cli
+from crop_core import CropRequest, cli
+from crop_core.batch import run
 from crop_core.batch.run import Options, _pool
+from crop_core.batch.sources import Listed
 from crop_core.cli import main
 from crop_core.errors import RequestError
 
@@ -172,11 +175,13 @@ def test_after_ctrl_c_the_same_command_does_the_rest_and_touches_nothing_that_wa
     assert 8 <= len(first) < 44
     assert events[-1]["done"] == len(first)
     assert events[-1]["left"] == 44 - len(first)
+    assert (out / ".crop-core" / "begun").is_file()  # crops may lie there of which no row tells
 
     before = times_of(out, set(first))
     said, _ = ended(started(photos, out, "--workers", 2), 1)
     assert said.startswith(f"44 pictures: {44 - len(first)} done now, {len(first)} before, 3 failed.\n")
     assert len(rows_in(out)) == 44
+    assert not (out / ".crop-core").exists()
     assert times_of(out, set(first)) == before
 
 
@@ -291,6 +296,14 @@ def test_a_cluster_crops_a_manifest_from_a_bucket_and_the_web_into_a_bucket(tmp_
             f"crops/out/{folder}/{file}" for folder, files in done.items() for file in (*files, "detections.json")
         }
         assert set(store.keys("crops")) == written | {"crops/out/results.parquet"}
+
+        before = {name: info["LastModified"] for name, info in store.fs.find("crops", detail=True).items()}
+        time.sleep(1.0)  # the store tells times in seconds
+        said, _ = ended(started("s3://photos/list.jsonl", "s3://crops/out", "--address", address), 1)
+        assert said.startswith("6 pictures: 1 done now, 5 before, 3 failed.\n")  # what is not there may be there now
+        store.fs.invalidate_cache()
+        after = {name: info["LastModified"] for name, info in store.fs.find("crops", detail=True).items()}
+        assert {name for name in before | after if before.get(name) != after.get(name)} == {"crops/out/results.parquet"}
     web.shutdown()
     web.server_close()
 
@@ -320,13 +333,25 @@ def test_a_picture_that_kills_its_worker_is_one_failure_and_costs_no_other(photo
     for number in (2, 3, 4):
         shutil.copy(photos / f"2024/a/IMG_{number}.jpg", few)
     command = [sys.executable, str(tmp_path / "poisoned.py"), "batch", str(few), str(out), *FAST, "--workers", "1"]
-    run = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=False, timeout=DEADLINE_S)
-    assert run.returncode == 1, run.stderr
+    ran = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=False, timeout=DEADLINE_S)
+    assert ran.returncode == 1, ran.stderr
     rows = rows_in(out)
     assert len(rows) == 3
     assert {folder: row["error"]["type"] for folder, row in rows.items() if row["error"]} == {
         "IMG_3.jpg": "WorkerError"
     }
+
+
+# ---- what can be asked for
+
+
+def test_batch_takes_every_input_of_crop_with_the_same_defaults() -> None:
+    crop, batch = (vars(cli._parser().parse_args([command, "in", "out"])) for command in ("crop", "batch"))
+    inputs = {"aspect_ratio" if entry.name == "aspect_ratios" else entry.name for entry in fields(CropRequest)}
+    assert inputs <= batch.keys()
+    same = crop.keys() - {"command", "sources", "out", "json_target"}
+    assert same > inputs
+    assert {name: batch[name] for name in same} == {name: crop[name] for name in same}
 
 
 # ---- what is refused before Ray starts
@@ -362,6 +387,38 @@ def test_wrong_use_is_one_sentence(
     arguments: list[str], words: str, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert words in refused(capfd, *arguments, tmp_path / "out")
+
+
+def test_a_limit_that_makes_no_sense_is_no_pictures_error(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CROP_CORE_MAX_BYTES", "many")
+    assert "CROP_CORE_MAX_BYTES is a whole number" in refused(capfd, SAMPLES, tmp_path / "out")
+
+
+def test_wrong_use_leaves_nothing_in_out(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    refused(capfd, "gone", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_program_reads_wrong_use_in_json_too(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["batch", "gone", str(tmp_path / "out"), "--log-json"]) == 2
+    event = json.loads(capfd.readouterr().err)
+    assert event["event"] == "error"
+    assert event["error"] == {"type": "RequestError", "message": "There is no gone."}
+
+
+def test_ctrl_c_while_the_pictures_are_listed_says_that_nothing_was_done(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def listing(*_: object) -> Iterator[Any]:
+        yield Listed("a", "/a.jpg", "a.jpg")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "list_sources", listing)
+    assert main(["batch", str(SAMPLES), str(tmp_path / "out")]) == 130
+    assert capfd.readouterr().out == "Stopped before all pictures were listed. Nothing was done.\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_without_pictures_is_said(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -6,9 +6,14 @@ import gzip
 import json
 import os
 import re
+import threading
 from collections.abc import Iterator
+from functools import partial
+from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -67,6 +72,64 @@ def test_crops_that_would_go_among_the_pictures_are_refused(out: str, tmp_path: 
 def test_a_globs_matches_keep_their_paths_below_its_fixed_part(tmp_path: Path) -> None:
     made(tmp_path, "2024/a.jpg", "2025/a.jpg", "2025/b.png")
     assert folders(tmp_path / "*" / "*.jpg") == ["2024/a.jpg", "2025/a.jpg"]
+
+
+GLOB_TREE = ("a.jpg", "x/a.jpg", "x/b.png", "x/y/a.jpg", "y/a1.jpg", "y/.a.jpg", "y/n.txt")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "*.jpg",
+        "*/*.jpg",
+        "x/*",
+        "?/a[0-9].jpg",
+        "**/*.jpg",
+        "x/**",
+        "*/y/*",
+        "**/y/*.jpg",
+        "[!x]/*",
+        "gone/*",
+        "x/**/b.*",
+    ],
+)
+def test_a_glob_means_what_fsspec_means_by_it(pattern: str, tmp_path: Path) -> None:
+    made(tmp_path, *GLOB_TREE)
+    expected = sorted(path for path in fsspec.filesystem("file").glob(f"{tmp_path}/{pattern}") if os.path.isfile(path))
+    try:
+        found = sorted(entry.address for entry in listed(tmp_path / pattern))
+    except RequestError:
+        found = []
+    assert found == expected
+
+
+def test_a_glob_looks_into_no_folder_that_it_cannot_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made(tmp_path, "2024/a.jpg", "2025/deep/a.jpg", "other/a.jpg")
+    opened: list[str] = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: opened.append(os.path.relpath(path, tmp_path)) or scandir(path))
+    assert folders(tmp_path / "20*" / "*.jpg") == ["2024/a.jpg"]
+    assert sorted(opened) == [".", "2024", "2025"]
+
+
+def test_a_glob_that_makes_no_sense_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"is no pattern: \*\* stands for whole folders"):
+        listed(tmp_path / "a**b.jpg")
+
+
+def test_a_folder_that_is_closed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made(tmp_path, "a.jpg", "closed/b.jpg")
+    scandir = os.scandir
+
+    def closed(path: str) -> Any:  # chmod closes nothing to root, as whom tests may run
+        if path.endswith("closed"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    for source in (tmp_path, tmp_path / "**" / "*.jpg"):
+        with pytest.raises(RequestError, match=r"The folder .*/closed cannot be read: Permission denied"):
+            listed(source)
 
 
 def test_a_folder_whose_name_looks_like_a_glob_is_a_folder(tmp_path: Path) -> None:
@@ -139,6 +202,30 @@ def test_a_glob_over_a_bucket_keeps_the_paths_below_its_fixed_part(store: Object
     ]
 
 
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("in/*", ["a.jpg", "a.png", "notes.txt"]),
+        ("in/**", [".hidden/a.jpg", "a.jpg", "a.png", "deep/er/a.jpg", "notes.txt"]),
+        ("in/*/*/*.jpg", ["deep/er/a.jpg"]),
+        ("i?/d*/er/*", ["in/deep/er/a.jpg"]),
+        ("*.jpg", ["beside.jpg"]),
+    ],
+)
+def test_a_glob_over_a_bucket_finds_what_it_means_page_by_page(
+    store: ObjectStore, pattern: str, found: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "LISTED_AT_ONCE", 2)
+    assert folders(f"s3://photos/{pattern}", out="s3://photos/in/out") == found
+
+
+def test_a_million_objects_of_a_glob_are_not_kept(store: ObjectStore) -> None:
+    store.fs.invalidate_cache()
+    assert folders("s3://photos/in/*.jpg") == ["a.jpg"]
+    assert not list(store.fs.dircache)
+    assert not list(fsspec.filesystem("s3").dircache)
+
+
 def test_one_object_is_a_source(store: ObjectStore) -> None:
     assert folders("s3://photos/in/deep/er/a.jpg") == ["a.jpg"]
 
@@ -168,9 +255,10 @@ def written(path: Path, rows: list[dict[str, object]]) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    "name", ["list.csv", "list.jsonl", "list.ndjson", "list.parquet", "list.csv.gz", "list.jsonl.gz"]
-)
+KINDS = ("list.csv", "list.jsonl", "list.ndjson", "list.parquet", "list.csv.gz", "list.jsonl.gz")
+
+
+@pytest.mark.parametrize("name", KINDS)
 def test_a_manifest_gives_each_row_its_own_inputs(name: str, tmp_path: Path) -> None:
     rows: list[dict[str, object]] = [
         {"image": "in/a.jpg", "width": 300, "zoom": 0.5, "aspect_ratio": "1:1", "preview": True}
@@ -202,6 +290,34 @@ def test_empty_cells_leave_the_inputs_to_the_command(tmp_path: Path) -> None:
     table = pa.table({"image": ["a.jpg", "b.jpg"], "width": pa.array([float("nan"), 200.0]), "mode": [None, ""]})
     pq.write_table(table, tmp_path / "list.parquet")
     assert [entry.inputs for entry in listed(tmp_path / "list.parquet")] == [{}, {"width": 200.0}]
+
+
+@pytest.fixture(scope="module")
+def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Manifests of every kind on the web, behind addresses that are signed."""
+    folder = tmp_path_factory.mktemp("web")
+    for name in KINDS:
+        written(folder / name, [{"image": "in/a.jpg", "width": 300}])
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("query", ["", "?sign=a/b.csv"], ids=["plain", "signed"])
+def test_a_manifest_on_the_web_is_known_by_its_path_and_its_rows_lie_beside_it(name: str, query: str, web: str) -> None:
+    (entry,) = listed(f"{web}/{name}{query}")
+    assert (entry.address, entry.inputs) == (f"{web}/in/a.jpg", {"width": 300})
+
+
+@pytest.mark.parametrize("name", ["x.csv.d/list.jsonl", "LIST.CSV", "LIST.CSV.GZ"])
+def test_a_manifests_kind_is_told_by_its_ending_alone_in_any_case(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    written(path.with_name("list" + "".join(path.suffixes).lower()), [{"image": "a.jpg"}]).rename(path)
+    assert folders(path) == ["a.jpg"]
 
 
 def test_bad_rows_are_failures_of_their_own_and_the_rest_goes_on(tmp_path: Path) -> None:

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import fsspec
 import pytest
 from objects import ObjectStore, object_store
 
 from crop_core import ImageError, RequestError
 from crop_core.batch import storage
-from crop_core.batch.storage import SourceError, TargetError, read_bytes, remove, remove_files, write_bytes
+from crop_core.batch.storage import SourceError, TargetError, names_in, read_bytes, remove, remove_files, write_bytes
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +137,16 @@ def test_old_files_go_and_missing_ones_are_no_error(tmp_path: Path) -> None:
     remove_files(str(tmp_path), ["a", "b"])
     remove(str(tmp_path / "gone"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folders_own_files_are_named_on_a_disk_and_in_a_bucket(tmp_path: Path, store: ObjectStore) -> None:
+    for folder in (str(tmp_path / "names"), "s3://photos/names"):
+        assert names_in(folder) == []
+        for name in ("a.webp", "b/c.webp"):
+            write_bytes(f"{folder}/{name}", b"crop", str(tmp_path / "aside"))
+        assert names_in(folder) == ["a.webp"]
+    assert not fsspec.filesystem("s3").dircache  # of a million folders the listings would stay
+    remove("s3://photos/names")
 
 
 def test_an_object_is_written_read_and_removed(store: ObjectStore) -> None:

@@ -4,35 +4,41 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from conftest import SAMPLES
+from conftest import ROOT, SAMPLES
 from objects import object_store
 
+from crop_core import cropper
+from crop_core.attempts import attempts
 from crop_core.batch.ledger import Ledger, Row
 from crop_core.batch.sources import Listed
-from crop_core.batch.table import NUMBER, SCHEMA, TABLE, Table, rows_of
-from crop_core.batch.worker import WORK, Settings, Worker
+from crop_core.batch.table import NUMBER, SCHEMA, TABLE, Table, rows_of, table_of
+from crop_core.batch.worker import LOST, WORK, Settings, Worker
 from crop_core.errors import RequestError
 
 Crop = Callable[..., list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
-def crop_into() -> Callable[[str, bool], Crop]:
+def crop_into() -> Callable[..., Crop]:
     """Return what makes a function that sends a block of works to the worker; the networks are loaded once."""
     workers: list[Worker] = []
     threads = torch.get_num_threads()
 
-    def into(out: str, dry_run: bool = False) -> Crop:
-        settings = Settings(out, f"{out}/.crop-core/aside", "cpu", "fast", threads, dry_run)
+    def into(out: str, dry_run: bool = False, sweep: bool = False, **environment: str) -> Crop:
+        settings = Settings(out, f"{out}/.crop-core/aside", "cpu", "fast", threads, dry_run, sweep, environment)
         worker = Worker(settings)
         if workers:
             worker._cropper = workers[0]._cropper
@@ -56,7 +62,7 @@ def out(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def crop(out: Path, crop_into: Callable[[str, bool], Crop]) -> Crop:
+def crop(out: Path, crop_into: Callable[..., Crop]) -> Crop:
     return crop_into(str(out), False)
 
 
@@ -75,6 +81,7 @@ def test_a_row_holds_the_object_of_the_record_beside_the_crops(crop: Crop, out: 
     (row,) = crop(work("cat.jpg", request='{"aspect_ratio": "1:1,16:9"}'))
     record = json.loads((out / "cat.jpg" / "detections.json").read_text())
     assert {name: row[name] for name in record} == record
+    assert row["note"] is None
     assert [crop["file"] for crop in row["crops"]] == ["00_cat_1x1.webp", "01_cat_16x9.webp"]
     assert row["crop_core"]
     assert set(row) == set(SCHEMA.names)
@@ -126,7 +133,59 @@ def test_a_picture_that_fails_now_keeps_no_crops_of_before(crop: Crop, out: Path
     assert files(out / "cat.jpg") == []
 
 
-def test_a_dry_run_writes_nothing(out: Path, crop_into: Callable[[str, bool], Crop]) -> None:
+def test_crops_of_which_no_row_tells_go_where_a_run_was_broken_off(out: Path, crop_into: Callable[..., Crop]) -> None:
+    for folder in ("cat.jpg", "gone.jpg"):
+        crop_into(str(out))(work("cat.jpg", folder=folder, request='{"aspect_ratio": "1:1", "preview": true}'))
+        (out / folder / "mine.webp").write_text("no crop of ours")
+    rows = crop_into(str(out), sweep=True)(
+        work("cat.jpg", request='{"aspect_ratio": "9:16"}'), work("gone.jpg"), work("rocket.jpg")
+    )
+    assert [bool(row["error"]) for row in rows] == [False, True, False]
+    assert files(out / "cat.jpg") == ["00_cat_9x16.webp", "detections.json", "mine.webp"]
+    assert files(out / "gone.jpg") == ["mine.webp"]
+
+
+def test_crops_of_a_broken_run_go_from_a_bucket_too(crop_into: Callable[..., Crop]) -> None:
+    with object_store() as store:
+        crop_into("s3://crops/out")(work("cat.jpg", request='{"aspect_ratio": "1:1"}'))
+        crop_into("s3://crops/out", sweep=True)(work("cat.jpg", request='{"aspect_ratio": "9:16"}'), work("coffee.jpg"))
+        assert [name for name in store.keys("crops") if "/cat.jpg/" in name] == [
+            "crops/out/cat.jpg/00_cat_9x16.webp",
+            "crops/out/cat.jpg/detections.json",
+        ]
+
+
+def test_the_note_of_a_picture_that_went_another_way_is_in_its_row(
+    crop: Crop, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cropper, "attempts", lambda device: (replace(attempts(device)[0], note="The CPU did it."),))
+    (row,) = crop(work("cat.jpg"))
+    assert row["note"] == json.loads((out / "cat.jpg" / "detections.json").read_text())["note"] == "The CPU did it."
+
+
+def test_a_worker_whose_device_is_lost_ends_and_takes_no_picture_with_it(out: Path) -> None:
+    code = (
+        "import json, sys, torch, pyarrow as pa\n"
+        "from crop_core.batch.worker import Settings, Worker\n"
+        "worker = Worker(Settings(sys.argv[1], sys.argv[1] + '/aside', 'cpu', 'fast', 1, False))\n"
+        "worker._cropper.device = torch.device('meta')\n"  # answers nothing, as a GPU after a fault
+        "work = {'source': '', 'address': sys.argv[2], 'folder': 'a', 'size': None, 'key': '', 'request': '{}'}\n"
+        "print(worker(pa.table({'number': [1], 'work': [json.dumps(work)]})).column('error').to_pylist())\n"
+    )
+    command = [sys.executable, "-c", code, str(out), str(SAMPLES / "cat.jpg")]
+    run = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=False)
+    assert (run.returncode, run.stdout) == (LOST, ""), run.stderr
+
+
+def test_the_commands_limits_hold_for_a_worker_whose_machine_sets_none(
+    out: Path, crop_into: Callable[..., Crop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CROP_CORE_MAX_BYTES", "1000000")  # put back at the end
+    (row,) = crop_into(str(out), CROP_CORE_MAX_BYTES="1000")(work("cat.jpg"))
+    assert row["error"]["message"].startswith("The file has")
+
+
+def test_a_dry_run_writes_nothing(out: Path, crop_into: Callable[..., Crop]) -> None:
     (row,) = crop_into(str(out), True)(work("cat.jpg"))
     assert row["crops"][0]["file"] is None
     assert not out.exists()
@@ -139,7 +198,7 @@ def seen(rows: pa.Table) -> list[Row]:
     return [row for batch in rows.to_batches() for row in rows_of(batch)]
 
 
-def test_the_table_knows_the_files_of_a_row(crop: Crop, out: Path, crop_into: Callable[[str, bool], Crop]) -> None:
+def test_the_table_knows_the_files_of_a_row(crop: Crop, out: Path, crop_into: Callable[..., Crop]) -> None:
     rows = crop(work("cat.jpg", request='{"preview": true}'), work("gone.jpg"))
     rows += crop(work("cat.jpg", folder="empty", request='{"labels": "zebra", "if_none": "empty"}'))
     rows += crop_into(str(out), True)(work("cat.jpg", folder="dry"))
@@ -213,6 +272,57 @@ def test_a_run_that_changes_nothing_leaves_the_table_alone(tmp_path: Path) -> No
     after = (tmp_path / TABLE).stat()
     assert (before.st_mtime_ns, before.st_ino) == (after.st_mtime_ns, after.st_ino)
     assert files(tmp_path) == [TABLE]
+
+
+def test_pandas_reads_the_table_as_it_is(crop: Crop, tmp_path: Path) -> None:
+    found = crop(work("cat.jpg", request='{"aspect_ratio": "1:1"}'), work("gone.jpg"))
+    for row in found:
+        row["timings_ms"], row["crops"] = (
+            list(row["timings_ms"].items()),
+            [{**cut, "coverage": list(cut["coverage"].items())} for cut in row["crops"]],
+        )
+    ran(str(tmp_path), table_of(found), planned=("cat.jpg", "gone.jpg"))
+    frame = pandas.read_parquet(tmp_path / TABLE)
+    assert list(frame.columns) == SCHEMA.names
+    assert list(frame["folder"]) == ["cat.jpg", "gone.jpg"]
+    assert frame["crops"][0][0]["file"] == "00_cat_1x1.webp"
+    assert dict(frame["timings_ms"][0]).keys() == {"decode", "detect", "frame", "render", "encode"}
+    assert [error and error["type"] for error in frame["error"]] == [None, "SourceError"]
+
+
+def test_a_table_of_before_a_column_came_is_read_and_gets_it(tmp_path: Path) -> None:
+    pq.write_table(rows("a", "b").drop_columns(["note", "crop_core"]), tmp_path / TABLE)
+    ran(str(tmp_path), rows("b", key="new"))
+    assert folders_in(tmp_path / TABLE) == [("a", "k"), ("b", "new")]
+    assert pq.read_schema(tmp_path / TABLE).equals(SCHEMA)
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["a new OUT", "a folder that was there"])
+def test_a_run_in_which_nothing_was_begun_leaves_out_as_it_was(there: bool, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    if there:
+        out.mkdir()
+    with closing(Table(str(out))) as table, closing(Ledger({}, False, False)) as ledger:
+        table.open(ledger)
+    assert list(tmp_path.iterdir()) == ([out] if there else [])
+    assert not there or files(out) == []
+
+
+@pytest.mark.parametrize("bucket", [False, True], ids=["a disk", "a bucket"])
+def test_a_run_that_was_broken_off_is_known_until_one_is_whole(bucket: bool, tmp_path: Path) -> None:
+    def ran(whole: bool | None) -> bool:
+        with closing(Table(out)) as table, closing(Ledger({}, False, False)) as ledger:
+            table.open(ledger)
+            table.begin()
+            table.append(rows("a"), ledger)
+            if whole is not None:
+                table.finish(ledger, whole)
+            return table.broken_off
+
+    with object_store() if bucket else nullcontext():
+        out = "s3://crops/out" if bucket else str(tmp_path / "out")
+        assert [ran(whole) for whole in (None, False, True, True)] == [False, True, True, False]
+        assert bucket or files(tmp_path / "out") == [TABLE]
 
 
 def test_what_a_killed_writer_left_aside_is_thrown_away(tmp_path: Path) -> None:

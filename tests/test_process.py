@@ -55,6 +55,39 @@ def test_what_the_environment_says_of_idle_threads_stands(
     assert os.environ.get("GOMP_SPINCOUNT") == expected
 
 
+GAPS = """
+import ctypes
+from crop_core.process import FreedMemory, _resident, keep_freed_memory
+assert keep_freed_memory()
+malloc, free, memset = (getattr(ctypes.CDLL(None), name) for name in ("malloc", "free", "memset"))
+malloc.restype, malloc.argtypes, free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+freed = FreedMemory(32 * 2**20)
+def hold():
+    before, large = _resident(), []
+    for _ in range(64):
+        large.append(malloc(2**20))
+        memset(large[-1], 1, 2**20)
+        malloc(64)  # stays, and keeps the heap's end from falling
+    return before, large
+for given in (freed.give_back(), freed.give_back()):
+    print(given)
+for _ in range(2):
+    before, large = hold()
+    for address in large:
+        free(address)
+    full = _resident()
+    print(full - before > 48 * 2**20, freed.give_back(), _resident() - before < 16 * 2**20)
+"""
+
+
+def test_freed_memory_between_what_stays_is_given_back_when_it_is_much() -> None:
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("needs glibc's heap")
+    run = subprocess.run([sys.executable, "-c", GAPS], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines() == ["True", "False", "True True True", "True True True"]
+
+
 @pytest.fixture
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scratch]:
     """A process's folder; tempfile and the limit are put back."""

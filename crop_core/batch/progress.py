@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 LINE_EVERY_S = 30.0  # where there is no terminal to draw a bar on
 EVENT_EVERY_S = 10.0
+LISTED_AT_ONCE = 1_000  # pictures; the clock is not asked for each
 MOST_REASONS = 200  # kinds of failure that are told apart
 SHOWN_REASONS = 20
 
@@ -138,6 +139,15 @@ class Progress:
         else:
             self._write(f"crop-core: {text}")
 
+    def listing(self, number: int) -> None:
+        """Say how many pictures are listed so far, when it is time for that: a bucket's million takes minutes."""
+        if number % LISTED_AT_ONCE or not self._is_time():
+            return
+        if self._json:
+            self.event("listing", listed=number)
+        else:
+            self._write(f"crop-core: {number:,} pictures listed so far")
+
     def start(self, to_do: int) -> None:
         """Begin to count."""
         self._last = time.monotonic()
@@ -155,10 +165,8 @@ class Progress:
             self._bar.set_postfix(failed=summary.failed, refresh=False)
             self._bar.update(new)
             return
-        now = time.monotonic()
-        if now - self._last < (EVENT_EVERY_S if self._json else LINE_EVERY_S):
+        if not self._is_time():
             return
-        self._last = now
         seconds_left = summary.left / summary.rate if summary.rate else None
         if self._json:
             self.event("progress", **summary.event(), seconds_left=seconds_left and round(seconds_left))
@@ -167,6 +175,13 @@ class Progress:
                 f"crop-core: {summary.kept + summary.done:,} of {summary.total:,} done, {summary.failed:,} failed, "
                 f"{summary.rate:.1f} a second, {_span(seconds_left)} left"
             )
+
+    def _is_time(self) -> bool:
+        now = time.monotonic()
+        if now - self._last < (EVENT_EVERY_S if self._json else LINE_EVERY_S):
+            return False
+        self._last = now
+        return True
 
     def close(self) -> None:
         """End the bar."""

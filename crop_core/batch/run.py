@@ -29,6 +29,7 @@ from crop_core.batch.storage import absolute, join
 from crop_core.batch.table import NUMBER, SCHEMA, SENT_SCHEMA, TABLE, Table, row_of, table_of
 from crop_core.batch.worker import WORK, Settings, Worker
 from crop_core.errors import CropError, RequestError
+from crop_core.limits import PREFIX, limits
 from crop_core.request import CropRequest
 from crop_core.result import failed_record
 
@@ -94,18 +95,20 @@ def run_batch(options: Options) -> int:
         CropError: A source, the request, OUT or the cluster cannot be used.
     """
     request = CropRequest.from_inputs(**options.inputs)
+    limits()  # one that makes no sense would be every picture's error
     for name, number in (("workers", options.workers), ("cores-per-worker", options.cores)):
         if number is not None and number < 1:
             raise RequestError(f"--{name} is at least 1, got {number}.")
     table = Table(options.out)
     ledger = Ledger(options.inputs, options.dry_run, options.retry_failed)
-    summary, stopped = Summary(), False
+    summary, stopped, listed = Summary(), False, False
     with _own_terminal() as (out, err):
         progress = Progress(err, options.log_json)
         try:
             with _interruptible():
                 table.open(ledger)
                 _plan(options, ledger, summary, progress)
+                listed = True
                 rows = _Rows(table, ledger, summary, progress)
                 try:
                     _work(options, request, table, ledger, rows, progress)
@@ -114,7 +117,7 @@ def run_batch(options: Options) -> int:
                 finally:
                     progress.close()
                     rows.flush()
-                table.finish(ledger)
+                table.finish(ledger, summary.left == 0)
         except KeyboardInterrupt:  # before there was anything to keep, or a second time
             stopped = True
         finally:
@@ -125,7 +128,8 @@ def run_batch(options: Options) -> int:
         where = join(options.out, TABLE)
         progress.event("summary", **summary.event(), table=where, stopped=stopped)
         if not options.log_json:
-            print(summary.text(where), file=out, flush=True)
+            unlisted = "Stopped before all pictures were listed. Nothing was done."
+            print(summary.text(where) if listed else unlisted, file=out, flush=True)
     if stopped:
         return 128 + signal.SIGINT
     return 1 if summary.failed else 0
@@ -135,8 +139,10 @@ def _plan(options: Options, ledger: Ledger, summary: Summary, progress: Progress
     def ignored(column: str) -> None:
         progress.note(f"the manifest's column {column} is no input of crop-core and is not used.")
 
-    for listed in list_sources(options.sources, options.out, options.endings, options.column, ignored):
+    pictures = list_sources(options.sources, options.out, options.endings, options.column, ignored)
+    for number, listed in enumerate(pictures, 1):
         ledger.add(listed)
+        progress.listing(number)
     summary.total, to_do = ledger.counts()
     summary.repeated = ledger.repeated
     if not summary.total:
@@ -196,12 +202,20 @@ def _work(
         return
     progress.note(f"{to_do:,} pictures to crop, {ledger.counts()[0] - to_do:,} done or refused already; starting Ray.")
     settings = Settings(
-        absolute(options.out), table.aside, options.device, request.detector, options.cores, options.dry_run
+        absolute(options.out),
+        table.aside,
+        options.device,
+        request.detector,
+        options.cores,
+        options.dry_run,
+        table.broken_off,
+        {name: value for name, value in os.environ.items() if name.startswith(PREFIX)},
     )
     with _ray(options) as ray:
         workers, share = _pool(ray.cluster_resources(), options)
         progress.event("start", workers=workers, cores_per_worker=options.cores, gpus_per_worker=share)
         progress.start(to_do)
+        table.begin()
         size = min(max(ROUND[0], ROUND_PER_WORKER * workers), ROUND[1])
         while pictures := ledger.to_do(size):
             among = (pictures[0][0], pictures[-1][0])
@@ -290,7 +304,7 @@ def _cropped(
             if isinstance(cause, CropError):
                 raise cause from error
             cause = getattr(cause, "cause", None) or cause.__cause__
-        raise RunError(f"Ray stopped: {_first_line(error)}.") from error
+        raise RunError(f"Ray stopped: {_first_line(error)}. The same command goes on from here.") from error
 
 
 @contextmanager

@@ -10,8 +10,11 @@ import io
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -84,10 +87,14 @@ def list_sources(
 
 def is_manifest(source: str) -> bool:
     """Return whether a source is a table of pictures, by its name."""
+    return _manifest_name(source).lower().endswith(MANIFESTS)
+
+
+def _manifest_name(source: str) -> str:
+    """Return the name that tells a manifest's kind: without what packed it, and without an address's query."""
     name = urlsplit(source).path if protocol_of(source) in WEB else source
-    for packed in PACKED:
-        name = name.removesuffix(packed)
-    return name.lower().endswith(MANIFESTS)
+    head, dot, ending = name.rpartition(".")
+    return head if dot + ending.lower() in PACKED else name
 
 
 def _check_out(source: str, out: str) -> None:
@@ -118,12 +125,11 @@ def _local(source: str, out: str, endings: Sequence[str], many: bool) -> Iterato
         yield _local_file(source, os.path.basename(source))
     elif _is_glob(source):
         found = False
-        fs, _ = file_system("")
-        fixed = _fixed_part(os.path.abspath(source))
-        for path in sorted(fs.glob(os.path.abspath(source))):
-            if os.path.isfile(path) and not path.startswith(join(out, "")):
-                found = True
-                yield _local_file(path, os.path.relpath(path, fixed))
+        pattern = os.path.abspath(source)
+        fixed = _fixed_part(pattern)
+        for path in _matches(pattern, fixed, out):
+            found = True
+            yield _local_file(path, os.path.relpath(path, fixed))
         if not found:
             raise RequestError(f"No file is named like {source}.")
     else:
@@ -135,7 +141,7 @@ def _walk(folder: str, out: str, endings: Sequence[str]) -> Iterator[str]:
     folders = [folder]
     while folders:
         below = []
-        with os.scandir(folders.pop()) as entries:  # a generator: a folder may hold a million
+        with _scanned(folders.pop()) as entries:  # as they come: a folder may hold a million
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
@@ -143,6 +149,46 @@ def _walk(folder: str, out: str, endings: Sequence[str]) -> Iterator[str]:
                     if os.path.abspath(entry.path) != out:
                         below.append(entry.path)
                 elif entry.name.lower().endswith(tuple(endings)) and entry.is_file():
+                    yield entry.path
+        folders += sorted(below, reverse=True)
+
+
+@contextmanager
+def _scanned(folder: str) -> Iterator[Iterator[os.DirEntry[str]]]:
+    """Yield a folder's entries.
+
+    Raises:
+        RequestError: It is closed to us; what it holds must not be missing without a word.
+    """
+    try:
+        entries = os.scandir(folder)
+    except (FileNotFoundError, NotADirectoryError):  # of a glob the first part, or gone by now
+        yield iter(())
+        return
+    except OSError as error:
+        raise RequestError(
+            f"The folder {_shown(folder)} cannot be read: {error.strerror}. Open it to this user, or name others."
+        ) from error
+    with entries:
+        yield entries
+
+
+def _matches(pattern: str, fixed: str, out: str) -> Iterator[str]:
+    """Yield the paths of the files that a glob means, those in OUT left out, as they come: there may be a million."""
+    matches, parts = _pattern(pattern), pattern.removeprefix(fixed).strip("/").split("/")
+    deepest = math.inf if "**" in parts else len(parts)
+    folders = [(fixed, 1)]
+    while folders:
+        folder, depth = folders.pop()
+        below = []
+        with _scanned(folder) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    wanted = "**" in parts[:depth] or _pattern(parts[depth - 1]).match(entry.name)
+                    loops = "**" in parts and entry.is_symlink()
+                    if depth < deepest and wanted and not loops and entry.path != out:
+                        below.append((entry.path, depth + 1))
+                elif matches.match(entry.path) and entry.is_file():
                     yield entry.path
         folders += sorted(below, reverse=True)
 
@@ -170,8 +216,7 @@ def _remote(source: str, out: str, endings: Sequence[str], many: bool) -> Iterat
             yield _remote_file(source, path.rpartition("/")[2], fs.info(path))
             return
         if _is_glob(source):
-            found, fixed = fs.glob(path, detail=True), _fixed_part(path)
-            files: Iterator[dict[str, Any]] = (info for info in found.values() if info["type"] == "file")
+            files, fixed = _objects_like(fs, path), _fixed_part(path)
         else:
             files, fixed = _objects(fs, path), path
         base = path.rpartition("/")[2] if many and not _is_glob(source) else ""
@@ -201,7 +246,14 @@ def _remote(source: str, out: str, endings: Sequence[str], many: bool) -> Iterat
 def _objects(fs: Any, path: str) -> Iterator[dict[str, Any]]:
     """Yield the objects below a prefix: of S3 as they come, else one folder of its first level after the other."""
     if hasattr(fs, "_iterdir"):
-        yield from _s3_objects(fs, path)
+        bucket, key, _ = fs.split_path(path)
+        found = False
+        for info in _s3_objects(fs, bucket, f"{key.rstrip('/')}/" if key else ""):
+            found = True
+            if not info["name"].endswith("/"):  # a folder, as some tools make them
+                yield info
+        if not found:
+            raise FileNotFoundError(path)
         return
     entries = fs.ls(path, detail=True, refresh=True)
     if not entries:
@@ -214,10 +266,26 @@ def _objects(fs: Any, path: str) -> Iterator[dict[str, Any]]:
             fs.invalidate_cache()  # or the listing would stay in memory
 
 
-def _s3_objects(fs: Any, path: str) -> Iterator[dict[str, Any]]:
-    """Yield the objects below a prefix, a page in memory at a time; s3fs's own listing keeps all of them."""
-    bucket, key, _ = fs.split_path(path)
-    listing = fs._iterdir(bucket, delimiter="", prefix=f"{key.rstrip('/')}/" if key else "")
+def _objects_like(fs: Any, pattern: str) -> Iterator[dict[str, Any]]:
+    """Yield the objects that a glob means: of S3 as they come, else all at once."""
+    matches = _pattern(pattern)
+    if not hasattr(fs, "_iterdir"):
+        yield from (info for info in fs.glob(pattern, detail=True).values() if info["type"] == "file")
+        return
+    bucket, key, _ = fs.split_path(pattern)
+    if _is_glob(bucket):
+        raise ValueError("a bucket's name takes no wildcards")
+    start = re.split(r"[*?[]", key)[0]
+    # What lies deeper is not listed where the wildcards are in the last part alone.
+    delimiter = "" if "/" in key[len(start) :] or "**" in key else "/"
+    for info in _s3_objects(fs, bucket, start, delimiter):
+        if info["type"] == "file" and not info["name"].endswith("/") and matches.match(info["name"]):
+            yield info
+
+
+def _s3_objects(fs: Any, bucket: str, prefix: str, delimiter: str = "") -> Iterator[dict[str, Any]]:
+    """Yield what S3 lists, a page in memory at a time; s3fs's own listing keeps all of it."""
+    listing = fs._iterdir(bucket, delimiter=delimiter, prefix=prefix)
 
     async def page() -> list[dict[str, Any]]:
         infos: list[dict[str, Any]] = []
@@ -227,12 +295,8 @@ def _s3_objects(fs: Any, path: str) -> Iterator[dict[str, Any]]:
                 break
         return infos
 
-    found = False
     while infos := fsspec.asyn.sync(fs.loop, page):
-        found = True
-        yield from (info for info in infos if not info["name"].endswith("/"))  # a folder, as some tools make them
-    if not found:
-        raise FileNotFoundError(path)
+        yield from infos
 
 
 def _remote_file(address: str, folder: str, info: Mapping[str, Any]) -> Listed:
@@ -251,6 +315,19 @@ def _is_glob(source: str) -> bool:
     return any(mark in source for mark in "*?[")
 
 
+@lru_cache(maxsize=64)
+def _pattern(glob: str) -> re.Pattern[str]:
+    """Return what a whole path or name must match.
+
+    Raises:
+        RequestError: The pattern makes no sense.
+    """
+    try:
+        return re.compile(str(fsspec.utils.glob_translate(glob)))
+    except ValueError as error:
+        raise RequestError(f"{glob} is no pattern: ** stands for whole folders, as in photos/**/*.jpg.") from error
+
+
 def _fixed_part(pattern: str) -> str:
     """Return the folder that a pattern names before its first wildcard."""
     fixed = []
@@ -266,7 +343,8 @@ def _fixed_part(pattern: str) -> str:
 
 def _manifest(source: str, column: str, ignored: Callable[[str], None]) -> Iterator[Listed]:
     told: set[str] = set()
-    base = absolute(source).rpartition("/")[0]
+    web = protocol_of(source) in WEB  # its query, which may hold slashes, is no part of the folder
+    base = absolute(urlsplit(source)._replace(query="", fragment="").geturl() if web else source).rpartition("/")[0]
     try:
         for number, row in enumerate(_rows(source, column), 1):
             name = f"{source}, row {number}"
@@ -314,9 +392,9 @@ def _named(path: str, base: str, inputs: dict[str, Any], version: Any) -> Listed
 
 def _rows(source: str, column: str) -> Iterator[dict[str, Any] | str]:
     """Yield a manifest's rows; for one that cannot be read, a sentence."""
-    address = absolute(source)
-    fs, path = file_system(address)
-    if source.lower().endswith(".parquet"):
+    fs, path = file_system(absolute(source))
+    name = _manifest_name(source).lower()
+    if name.endswith(".parquet"):
         import pyarrow.parquet as pq
 
         with fs.open(path, "rb") as file:
@@ -328,12 +406,12 @@ def _rows(source: str, column: str) -> Iterator[dict[str, Any] | str]:
                 for row in batch.to_pylist():
                     yield {**row, **unread}
         return
-    compression = "infer"
+    ending = urlsplit(source).path if protocol_of(source) in WEB else source
     with (
-        fsspec.core.OpenFile(fs, path, "rb", compression=fsspec.core.get_compression(path, compression)) as packed,
+        fsspec.core.OpenFile(fs, path, "rb", compression=fsspec.core.get_compression(ending, "infer")) as packed,
         io.TextIOWrapper(packed, encoding="utf-8-sig", newline="") as text,
     ):
-        yield from _csv_rows(source, column, text) if ".csv" in source.lower() else _json_rows(text)
+        yield from _csv_rows(source, column, text) if name.endswith(".csv") else _json_rows(text)
 
 
 def _csv_rows(source: str, column: str, text: io.TextIOBase) -> Iterator[dict[str, Any] | str]:

@@ -170,6 +170,26 @@ def remove(address: str) -> None:
         raise TargetError(f"The file cannot be removed: {_reason(error)}.") from error
 
 
+def names_in(folder: str) -> list[str]:
+    """Return the names of a folder's own files; none where there is no such folder.
+
+    Raises:
+        TargetError: They cannot be listed.
+    """
+    try:
+        if is_local(folder):
+            with os.scandir(folder) as entries:
+                return [entry.name for entry in entries if entry.is_file()]
+        fs, path = file_system(folder)
+        objects = _retried(lambda: fs.ls(path, detail=True, refresh=True))
+        fs.invalidate_cache(path)  # of a million folders the listings would stay
+        return [str(found["name"]).rpartition("/")[2] for found in objects if found["type"] == "file"]
+    except FileNotFoundError:
+        return []
+    except Exception as error:  # each file system raises what its library does
+        raise TargetError(f"The picture's folder cannot be listed: {_reason(error)}.") from error
+
+
 def remove_files(folder: str, names: list[str]) -> None:
     """Remove these files of a folder, as far as they are there."""
     for name in names:

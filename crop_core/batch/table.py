@@ -10,7 +10,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pyarrow as pa
@@ -71,8 +72,10 @@ SCHEMA = pa.schema(
             ),
         ),
         ("error", pa.struct([("type", pa.string()), ("message", pa.string())])),
+        ("note", pa.string()),
     ]
 )
+NEEDED = ("folder", "key", "request", "crops", "error")  # a table that lacks others was written before they came
 NUMBER = "number"  # of the picture in the ledger; a column on the way from a worker, not in the table
 SENT_SCHEMA = pa.schema([(NUMBER, pa.int64()), *SCHEMA])
 
@@ -80,17 +83,23 @@ SENT_SCHEMA = pa.schema([(NUMBER, pa.int64()), *SCHEMA])
 class Table:
     """The table in one OUT.
 
-    Args:
+    Attributes:
         out: A folder, or an address on an object store.
+        aside: On a disk, where files are made before they are renamed.
+        broken_off: Whether an earlier run was, so that crops may lie in OUT of which no row tells.
     """
 
     def __init__(self, out: str) -> None:
         self.out = absolute(out)
         self.aside = join(self.out, f"{STATE}/aside")
+        self.broken_off = False
         self._journal = join(self.out, f"{STATE}/journal")
+        self._mark = join(self.out, f"{STATE}/begun")
         self._fs, self._root = file_system(self.out)
         self._next = 0
         self._lock: int | None = None
+        self._opened = self._begun = False
+        self._new = is_local(self.out) and not os.path.lexists(self.out)
 
     def open(self, ledger: Ledger) -> None:
         """Read what earlier runs did, and make sure that OUT takes files.
@@ -101,6 +110,9 @@ class Table:
         try:
             self._hold()
             remove(self.aside)
+            self._fs.invalidate_cache()  # s3fs would answer as before
+            self.broken_off = self._fs.exists(file_system(self._mark)[1])
+            self._opened = True
             write_bytes(join(self.out, f"{STATE}/probe"), b"crop-core", self.aside)
             files = self._files()
         except RequestError:
@@ -110,9 +122,18 @@ class Table:
         for file in files:
             if not file.endswith(TABLE):
                 self._next = int(file.rpartition("/")[2].split(".")[0]) + 1
-            for batch in self._batches(file, ["folder", "key", "request", "crops", "error"]):
+            for batch in self._batches(file, NEEDED):
                 for row in rows_of(batch):
                     ledger.saw(row)
+
+    def begin(self) -> None:
+        """Take note in OUT that crops are about to be written there.
+
+        Raises:
+            TargetError: It cannot be written.
+        """
+        self._begun = True
+        write_bytes(self._mark, b"crop-core", self.aside)
 
     def _hold(self) -> None:
         """Keep other runs out of OUT, where it is a disk: they would overwrite each other's rows.
@@ -139,7 +160,13 @@ class Table:
             return  # some disks of a network know no locks
 
     def close(self) -> None:
-        """Let other runs have OUT."""
+        """Let other runs have OUT; one in which nothing was begun is left as it was."""
+        if self._opened and not self._begun and not self.broken_off:
+            with suppress(CropError, OSError):
+                if not self._files(journal_alone=True):
+                    remove(join(self.out, STATE))
+                if self._new:
+                    os.rmdir(self.out)
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -160,8 +187,12 @@ class Table:
             for row in rows_of(batch):
                 ledger.saw(row)
 
-    def finish(self, ledger: Ledger) -> None:
+    def finish(self, ledger: Ledger, whole: bool = True) -> None:
         """Write the table anew, with each folder's latest row, and throw away what it was made from.
+
+        Args:
+            ledger: Which knows the rows.
+            whole: Whether every picture has its row. Else the workers may have left crops of which none tells.
 
         Raises:
             TargetError: It cannot be written.
@@ -172,13 +203,17 @@ class Table:
                 path = os.path.join(scratch, TABLE)
                 self._merge(files, ledger, path)
                 self._publish(path)
-        remove(join(self.out, STATE))
+        if whole or not (self._begun or self.broken_off):
+            remove(join(self.out, STATE))
+        else:
+            remove(self._journal)
+            remove(self.aside)
 
     @property
     def _table(self) -> str:
         return f"{self._root}/{TABLE}"
 
-    def _files(self) -> list[str]:
+    def _files(self, journal_alone: bool = False) -> list[str]:
         """Return the files with rows, oldest first: the table, then what was appended since."""
         journal = file_system(self._journal)[1]
         self._fs.invalidate_cache()  # s3fs would answer as before
@@ -186,15 +221,24 @@ class Table:
             found = [str(name) for name in self._fs.ls(journal, detail=False) if str(name).endswith(".parquet")]
         except FileNotFoundError:
             found = []
-        return ([self._table] if self._fs.exists(self._table) else []) + sorted(found)
+        return ([self._table] if not journal_alone and self._fs.exists(self._table) else []) + sorted(found)
 
-    def _batches(self, file: str, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    def _batches(self, file: str, columns: Sequence[str] = SCHEMA.names) -> Iterator[pa.RecordBatch]:
+        schema = pa.schema([SCHEMA.field(name) for name in columns])
         try:
             with self._fs.open(file, "rb") as source:
                 table = pq.ParquetFile(source)
-                if not table.schema_arrow.equals(SCHEMA):
+                there = table.schema_arrow
+                known = [SCHEMA.field(name) for name in there.names if name in SCHEMA.names]
+                if list(there) != known or not set(NEEDED) <= set(there.names):
                     raise KeyError("its columns are others")
-                yield from table.iter_batches(batch_size=ROWS_AT_ONCE, columns=columns)
+                read = [name for name in columns if name in there.names]
+                for batch in table.iter_batches(batch_size=ROWS_AT_ONCE, columns=read):
+                    arrays = [
+                        batch.column(entry.name) if entry.name in read else pa.nulls(batch.num_rows, entry.type)
+                        for entry in schema
+                    ]
+                    yield pa.RecordBatch.from_arrays(arrays, schema=schema)
         except (pa.ArrowException, OSError, KeyError) as error:
             raise RequestError(
                 f"{file} is no table of crop-core batch ({' '.join(str(error).split())[:200]}). "

@@ -8,21 +8,26 @@ workers' processes.
 from __future__ import annotations
 
 import json
+import os
 from collections import deque
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
-from crop_core.batch.storage import join, read_bytes, remove_files, write_bytes
+from crop_core.batch.storage import join, names_in, read_bytes, remove_files, write_bytes
 from crop_core.batch.table import NUMBER, SENT_SCHEMA, row_of, table_of
 from crop_core.errors import CropError
-from crop_core.process import tune_process
+from crop_core.process import FreedMemory, tune_process
 from crop_core.request import CropRequest
-from crop_core.result import RECORD_NAME, CropResult, failed_record
+from crop_core.result import CROP_NAME, PREVIEW_NAME, RECORD_NAME, CropResult, failed_record
 
 AHEAD = 4  # pictures that are read before their turn, and as many that are being written
+# Bytes of freed memory that a worker holds for its next pictures. Less would be cleared by the system again and again.
+MOST_FREED = 192 * 2**20
+LOST = 70  # the exit status of a worker whose device does not work any more; sysexits.h calls it EX_SOFTWARE
 WORK = "work"  # the column with what a worker must know of a picture, as JSON
 
 
@@ -37,6 +42,8 @@ class Settings:
         detector: What a request's ``auto`` means, and what is loaded at the start.
         threads: PyTorch's threads: the cores that the worker has.
         dry_run: Decide where to cut, and cut nothing.
+        sweep: Whether a picture's folder may hold crops of a run that was broken off, of which no row tells.
+        environment: The limits that the command's environment sets; on a cluster's other machines it is another.
     """
 
     out: str
@@ -45,12 +52,15 @@ class Settings:
     detector: str
     threads: int
     dry_run: bool
+    sweep: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class Worker:
     """Crops blocks of pictures; Ray Data makes one per process and calls it."""
 
     def __init__(self, settings: Settings) -> None:
+        os.environ.update(settings.environment)
         tune_process()  # before PyTorch is loaded
         import torch
 
@@ -60,6 +70,7 @@ class Worker:
         self._settings = settings
         self._cropper = Cropper(settings.device, settings.detector)
         self._io = ThreadPoolExecutor(2 * AHEAD)
+        self._freed = FreedMemory(MOST_FREED)
 
     def __call__(self, block: pa.Table) -> pa.Table:
         """Return one row per picture of the block; a picture's failure is a row."""
@@ -76,6 +87,7 @@ class Worker:
             if len(writes) > AHEAD:
                 writes[-1 - AHEAD].result()
         rows = [write.result() for write in writes]
+        self._freed.give_back()
         return table_of([{NUMBER: n, **row} for n, row in zip(numbers, rows, strict=True)], SENT_SCHEMA)
 
     def _cropped(self, read: Future[bytes], work: dict[str, Any]) -> CropResult | dict[str, Any]:
@@ -86,6 +98,10 @@ class Worker:
                 read.result(), CropRequest.from_inputs(**inputs), source=work["source"], dry_run=self._settings.dry_run
             )
         except CropError as error:
+            if not self._cropper.works:
+                # It would fail all that comes, faster than the others crop it. Ray starts a new process in its
+                # place, and what this one has in hand is handed out again.
+                os._exit(LOST)
             return failed_record(work["source"], error)
         except Exception as error:  # noqa: BLE001 (of a million pictures one may find a bug; the others go on)
             return failed_record(work["source"], _unforeseen(error))
@@ -98,14 +114,21 @@ class Worker:
         record = result if isinstance(result, dict) else result.record()
         folder = join(self._settings.out, work["folder"])
         try:
-            if work.get("old_files"):
-                remove_files(folder, sorted(work["old_files"], key=lambda name: name != RECORD_NAME))
+            old = set(work.get("old_files", ()))
+            if self._settings.sweep:
+                old.update(name for name in names_in(folder) if is_output(name))
+            remove_files(folder, sorted(old, key=lambda name: name != RECORD_NAME))
             if isinstance(result, CropResult) and not self._settings.dry_run:
                 for name, data in result.files().items():
                     write_bytes(join(folder, name), data, self._settings.aside)
         except CropError as error:
             record = failed_record(work["source"], error)
         return row_of(work, record)
+
+
+def is_output(name: str) -> bool:
+    """Return whether a file of a picture's folder has a name that this program gives."""
+    return name in (RECORD_NAME, PREVIEW_NAME) or CROP_NAME.fullmatch(name) is not None
 
 
 def _unforeseen(error: Exception) -> CropError:

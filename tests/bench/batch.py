@@ -3,6 +3,7 @@
     python tests/bench/batch.py speed  PICTURES... [--count 400]     # plain loop, 1 and 2 workers, 1 of 2 threads
     python tests/bench/batch.py memory PICTURES... [--count 200]     # one run, with the peak of all its processes
     python tests/bench/batch.py broken PICTURES... [--count 600]     # a killed worker, Ctrl-C, and the run after it
+    python tests/bench/batch.py lost   PICTURES... [--count 240]     # a cluster of two machines that loses one
 
 The pictures of the folders are repeated under new names until there are as many as asked for, in an
 order that is mixed and always the same. `--of` takes the first pictures of the folders alone, so that
@@ -18,13 +19,16 @@ import itertools
 import json
 import os
 import random
+import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +38,14 @@ from crop_core.cli import PICTURE_ENDINGS
 
 REQUEST = ["--device", "cpu", "--detector", "fast", "--aspect-ratio", "1:1", "--width", "512"]
 CROP_CORE = [sys.executable, "-m", "crop_core.cli"]
+RAY = str(Path(sys.executable).parent / "ray")
 SAMPLE_S = 0.5
 
 
 def main() -> None:
     """Run one of the measurements and print what came of it, a line of JSON each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("speed", "memory", "broken"))
+    parser.add_argument("what", choices=("speed", "memory", "broken", "lost"))
     parser.add_argument("pictures", nargs="+", type=Path)
     parser.add_argument("--count", type=int, default=400)
     parser.add_argument("--of", type=int, help="take only so many different pictures")
@@ -51,7 +56,7 @@ def main() -> None:
         if options.what == "speed":
             speed(folder, names, options.only.split(","))
         else:
-            {"memory": memory, "broken": broken}[options.what](folder, names)
+            {"memory": memory, "broken": broken, "lost": lost}[options.what](folder, names)
 
 
 def repeated(sources: list[Path], different: int | None, count: int, target: Path) -> dict[str, Path]:
@@ -87,18 +92,27 @@ def speed(folder: Path, names: dict[str, Path], runs: list[str]) -> None:
 
 
 def memory(folder: Path, names: dict[str, Path]) -> None:
-    """Print the peak memory of a run's processes together, and what became of the pictures."""
+    """Print the peak memory of a run's processes together, how it grew, and what became of the pictures."""
     out = folder / "out"
     start = time.perf_counter()
+    together, largest = [], []  # every half second: of all processes, and of the largest worker alone
     with open(folder / "log", "w") as log:
         process = batch(folder / "photos", out, "--log-json", stderr=log)
-        peak = 0.0
         while process.poll() is None:
-            peak = max(peak, sum(map(proportional_mib, [process.pid, *below(process.pid)])))
+            held = {child: proportional_mib(child) for child in [process.pid, *below(process.pid)]}
+            together.append(sum(held.values()))
+            largest.append(max((held.get(worker, 0.0) for worker in workers_below(process.pid)), default=0.0))
             time.sleep(SAMPLE_S)
     summary = summary_of((folder / "log").read_text())
-    show(run="all cores", seconds=time.perf_counter() - start, peak_mib=peak, **times(summary))
+    show(run="all cores", seconds=time.perf_counter() - start, peak_mib=max(together), **times(summary))
+    show(run="peaks of each tenth of it", peaks_mib=tenths(together), largest_worker_mib=tenths(largest))
     check(out, names)
+
+
+def tenths(samples: list[float]) -> list[int]:
+    """Return the largest of each tenth of the samples."""
+    ends = [len(samples) * tenth // 10 for tenth in range(11)]
+    return [round(max(samples[first:last], default=0.0)) for first, last in itertools.pairwise(ends)]
 
 
 def broken(folder: Path, names: dict[str, Path]) -> None:
@@ -120,6 +134,46 @@ def broken(folder: Path, names: dict[str, Path]) -> None:
     touched = sum(path.stat().st_mtime_ns != when for path, when in before.items())
     show(run="the same again, worker killed", done=summary["done"], kept=summary["kept"], touched=touched)
     check(out, names)
+
+
+def lost(folder: Path, names: dict[str, Path]) -> None:
+    """Kill one of a cluster's two machines, here two nodes of one core; print what became of the pictures."""
+    out = folder / "out"
+    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with node("--head", f"--port={port}", "--include-dashboard=false", "--disable-usage-stats"):
+        wait_for_cores(port, 1)
+        with node(f"--address=127.0.0.1:{port}") as second:
+            wait_for_cores(port, 2)
+            process = batch(folder / "photos", out, "--log-json", "--address", f"127.0.0.1:{port}", "--workers", "2")
+            wait(process, out, len(names) // 4)
+            show(run="a machine is lost", its_workers=len(workers_below(second)), done=len(names) // 4)
+        summary = summary_of(process.communicate()[1])
+    show(run="and the other goes on", **times(summary))
+    check(out, names)
+
+
+def wait_for_cores(port: int, cores: int) -> None:
+    status = [RAY, "status", f"--address=127.0.0.1:{port}"]
+    while f"/{cores}.0 CPU" not in subprocess.run(status, capture_output=True, text=True, check=False).stdout:
+        time.sleep(0.5)
+
+
+@contextlib.contextmanager
+def node(*arguments: str) -> Iterator[int]:
+    """Yield a node of a Ray cluster as the number of its process; at the end it is killed with all that it started."""
+    command = [RAY, "start", "--block", "--num-cpus=1", f"--object-store-memory={128 * 2**20}", *arguments]
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True)
+    try:
+        yield process.pid
+    finally:
+        for number in [process.pid, *below(process.pid)]:
+            with contextlib.suppress(OSError):
+                os.kill(number, signal.SIGKILL)
+        process.wait()
 
 
 def check(out: Path, names: dict[str, Path]) -> None:
