@@ -41,7 +41,7 @@ class Server:
     def ask(
         self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None
     ) -> tuple[int, Any]:
-        """Return status and JSON of one request.
+        """Return status and JSON of one request; its body is JSON already where it is bytes.
 
         Raises:
             OSError: The server does not answer.
@@ -49,14 +49,18 @@ class Server:
         connection = HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_TIMEOUT_S)
         try:
             sent = {"Content-Type": "application/json"} | (headers or {})
-            connection.request(method, path, json.dumps(body), sent)
+            connection.request(method, path, body if isinstance(body, bytes) else json.dumps(body), sent)
             response = connection.getresponse()
             return response.status, json.loads(response.read())
         finally:
             connection.close()
 
     def predict(self, **inputs: object) -> dict[str, Any]:
-        """Return the answer to one prediction, be it a success or a failure.
+        """Return the answer to one prediction, be it a success or a failure; as `answer`."""
+        return self.answer(json.dumps({"input": inputs}).encode())
+
+    def answer(self, body: bytes) -> dict[str, Any]:
+        """Return the answer to the body of one prediction.
 
         The server takes one at a time, and is not free at once when it has answered: while it
         says so, it is asked again.
@@ -66,7 +70,7 @@ class Server:
             OSError: It does not answer.
         """
         deadline = time.monotonic() + ANSWER_TIMEOUT_S
-        while (sent := self.ask("POST", "/predictions", {"input": inputs}))[0] == 409 and time.monotonic() < deadline:
+        while (sent := self.ask("POST", "/predictions", body))[0] == 409 and time.monotonic() < deadline:
             time.sleep(0.002)
         status, answer = sent
         if status != 200 or not isinstance(answer, dict):
