@@ -2,7 +2,7 @@
 
 PyTorch resizes bytes several times as fast as Pillow, and to the same values, but only from a whole
 pixel on. The crop is therefore begun some pixels of the result earlier, where that falls on a whole
-pixel of the picture, and what was made too much is left out.
+pixel of the picture or before its border, and what was made too much is left out.
 """
 
 from __future__ import annotations
@@ -41,13 +41,15 @@ def resampled(image: Image.Image, box: Box, size: tuple[int, int], pixels: Tenso
     y = _begun(box[1], box[3], size[1], image.height)
     if image.mode != "RGB" or x is None or y is None:
         return as_tensor(_by_pillow(image, box, size))
+    left, top = max(x.first, 0), max(y.first, 0)
     if pixels is None:
-        part = as_tensor(cut(image, (x.first, y.first, x.end, y.end))).permute(1, 2, 0)
+        part = np.asarray(cut(image, (left, top, x.end, y.end)))
     else:
-        rows = pixels.permute(1, 2, 0).numpy()[y.first : y.end, x.first : x.end]
-        part = torch.from_numpy(np.ascontiguousarray(rows))  # PyTorch's own copy takes eight times as long
+        part = pixels.permute(1, 2, 0).numpy()[top : y.end, left : x.end]
+    # Before the border its own pixels go on. PyTorch's copy of the part would take eight times as long as numpy's.
+    part = np.pad(part, ((top - y.first, 0), (left - x.first, 0), (0, 0)), mode="edge")
     # As a batch of one it keeps its memory's format: resized a third faster, and to what encoders take as it is.
-    batch = part[None].permute(0, 3, 1, 2)
+    batch = torch.from_numpy(part)[None].permute(0, 3, 1, 2)
     larger = F.interpolate(batch, scale_factor=(y.factor, x.factor), mode="bicubic", antialias=True)[0]
     return larger[:, y.lead : y.lead + size[1], x.lead : x.lead + size[0]]
 
@@ -92,7 +94,7 @@ class _Begun(NamedTuple):
     """Which part of an axis to resize.
 
     Attributes:
-        first: Its first pixel.
+        first: Its first pixel; as many before the picture's as it is negative.
         end: The one behind its last.
         lead: How many pixels of the result come before the first wanted one.
         factor: Pixels of the result for each of the picture.
@@ -115,11 +117,13 @@ def _begun(start: float, end: float, length: int, limit: int) -> _Begun | None:
     """
     scale = (end - start) / length
     reach = SUPPORT * max(scale, 1)
+    last = min(limit, math.ceil(end + reach) + 1)
     found = None
-    for lead in range(min(MOST_LEAD, math.floor(start / scale)) + 1):
+    for lead in range(MOST_LEAD + 1):
         first = round(start - lead * scale)
+        if found and first < 0:
+            break
         if abs(start - lead * scale - first) <= CLOSE:
-            last = min(limit, math.ceil(end + reach) + 1)
             # At the picture's end a start that is rounded up must not cost the last pixel of the result.
             found = _Begun(first, last, lead, max(1 / scale, (lead + length + 1e-3) / (last - first)))
             if start - first >= reach:  # so that the first pixel shows what it should of those before it
