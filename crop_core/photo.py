@@ -239,13 +239,13 @@ class Photo:
 
 
 def _is_plain(image: Image.Image, data: bytes) -> bool:
-    """Return whether the JPEG is whole, sequential, and in YCbCr by every sign that decoders go by."""
+    """Return whether the JPEG is whole, of one scan, and in YCbCr by every sign that decoders go by."""
     components = [layer[0] for layer in getattr(image, "layer", [])]
     return (
         image.mode == "RGB"
         and components == [1, 2, 3]  # others may be the letters R, G and B
         and image.info.get("adobe_transform", 1) == 1
-        and "progressive" not in image.info
+        and not getattr(image, "several_scans", False)
         and data.rstrip(b"\0").endswith(b"\xff\xd9")  # the end, which a file that is cut off lacks
     )
 
