@@ -32,7 +32,7 @@ from crop_core.limits import check_exif, limits, too_large, too_slow
 from crop_core.structure import check_index, check_segments, check_tags, png_chunks
 
 # These decoders take a file whole, and their time has no bound by the file's size or its pixels.
-DECODED_APART = ("AVIF", "HEIF", "TIFF")
+_DECODED_APART = ("AVIF", "HEIF", "TIFF")
 
 FORMATS = "JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP or GIF"
 
@@ -71,6 +71,15 @@ def format_of(data: bytes) -> str:
         if brands & {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}:
             return "HEIF"
     raise ImageError(f"Expected a {FORMATS} picture, but the file is {_described(data)}. Convert it first.")
+
+
+def is_decoded_apart(kind: str, data: bytes) -> bool:
+    """Return whether a file is decoded in a process of its own.
+
+    So is a WebP that is lossless or transparent: a few bytes of it can ask for tables of 20 KB, 65,536
+    times, as no header tells. Lossy ones have no such tables.
+    """
+    return kind in _DECODED_APART or (kind == "WEBP" and (b"VP8L" in data or b"ALPH" in data))
 
 
 _SIGNATURES: dict[str, bytes | tuple[bytes, ...]] = {

@@ -16,7 +16,7 @@ from crop_core.box import Size, Window
 from crop_core.color import converted_to_srgb, is_srgb
 from crop_core.decoder import decoded_apart
 from crop_core.errors import ImageError
-from crop_core.format import DECODE_ERRORS, DECODED_APART, FORMATS, decoded, format_of, opened
+from crop_core.format import DECODE_ERRORS, FORMATS, decoded, format_of, is_decoded_apart, opened
 from crop_core.limits import check_bytes, check_picture
 from crop_core.resample import as_tensor, cut, resampled
 
@@ -206,7 +206,7 @@ class Photo:
         image, self._first = self._first or opened(self._data, self._kind), None
         width, height = self._raw_size.width, self._raw_size.height
         mode = "RGBA" if self.has_alpha else "RGB"
-        if self._kind in DECODED_APART:
+        if is_decoded_apart(self._kind, self._data):
             del image  # it may hold a copy of the file
             image = decoded_apart(self._data, self._kind, (width, height), mode)
         else:

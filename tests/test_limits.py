@@ -477,7 +477,7 @@ def signalled_decoders(number: signal.Signals) -> Iterator[None]:
         watcher.join()
 
 
-APART = {kind: WRITERS[kind](ramp(64, 48)) for kind in ("AVIF", "HEIF", "TIFF")}
+APART = {kind: WRITERS[kind](ramp(64, 48)) for kind in ("AVIF", "HEIF", "TIFF", "WEBP")}
 
 
 class TestDeadline:
@@ -720,6 +720,46 @@ def tile_that_inflates() -> bytes:
     return data + bytes(500 - len(data)) + tile
 
 
+def webp_of_codes(side: int = 1024) -> bytes:
+    """Return a lossless WebP that has a set of five codes for every 4x4 pixels (RFC 9649, section 5)."""
+    bits: list[int] = []
+
+    def put(value: int, length: int) -> None:
+        bits.extend(value >> one & 1 for one in range(length))
+
+    one_symbol = (1, 0, 0, 0)  # a code that takes no bits: simple, one symbol, of one bit, 0
+    put(0x2F, 8)
+    put(side - 1, 14)
+    put(side - 1, 14)
+    put(0, 4)  # no alpha, version 0
+    put(0, 2)  # no transform, no cache
+    put(1, 4)  # several sets of codes, one for 4x4 pixels
+    put(0, 1)
+    for symbols in (280, 256):  # the codes of the sets' numbers: 256 symbols of 8 bits, none of the others
+        put(0, 1)
+        put(8, 4)
+        for place in range(12):
+            put(place in (1, 11), 3)  # the lengths 18, for many zeros, and 8
+        put(0, 1 + 256)
+        if symbols > 256:
+            put(1, 1)
+            put(symbols - 256 - 11, 7)
+    bits += one_symbol * 3
+    sets = (side // 4) ** 2
+    for number in range(sets):
+        for half in (number & 255, number >> 8):
+            bits += (int(bit) for bit in f"{half:08b}")
+    bits += one_symbol * 5 * sets
+    body = np.packbits(np.array(bits, np.uint8), bitorder="little").tobytes() + bytes(8)
+    body += bytes(len(body) % 2)
+    picture = b"WEBPVP8L" + struct.pack("<I", len(body)) + body
+    return b"RIFF" + struct.pack("<I", len(picture)) + picture
+
+
+def test_a_webp_of_few_codes_made_by_hand_opens() -> None:
+    assert open_photo(webp_of_codes(64)).pixels().shape == (3, 64, 64)
+
+
 BOMBS: dict[str, Callable[[], bytes]] = {
     **{f"{kind} of 100 megapixels": lambda kind=kind: LARGE[kind](10_000, 10_000) for kind in LARGE},
     **{f"{kind} of 20 megapixels": lambda kind=kind: LARGE[kind](5_000, 4_000) for kind in ("PNG", "WEBP", "AVIF")},
@@ -737,6 +777,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "fractions in a TIFF": lambda: tiff_with([(282, 5, 1_900_000, 300)], b"\1" * 16_000_000),
     "a few fractions in a TIFF": lambda: tiff_with([(282, 5, 249_000, 300)], b"\1" * 2_000_000),
     "signed bytes in a TIFF": lambda: tiff_with([(258, 6, 40_000_000, 300)], bytes(41_000_000)),
+    "codes of a WebP": webp_of_codes,
     "parts of an AVIF": lambda: of_parts(500),
     "items of an AVIF": lambda: of_items(25_000),
 }
