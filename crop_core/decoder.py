@@ -1,7 +1,8 @@
 """Decoding in a process of its own, for the decoders that can be stopped in no other way.
 
-AVIF, HEIC and TIFF are decoded in one call of a C library, whose time and memory have no bound in
-what the header tells: AV1 can hide a thousand pictures before the first that it shows. So the call
+AVIF, HEIC, TIFF and lossless or transparent WebP are decoded in one call of a C library, whose time or
+memory has no bound in what the header tells: AV1 can hide a thousand pictures before the first that it
+shows, and 300 KB of WebP can ask for a gigabyte of tables. So the call
 is made in a process that is killed when the time is over, and whose memory has a limit; a crash of
 the library costs the picture and not the server. The process costs a tenth of a second; it gets no
 setting of the environment's but the limits, and finds modules where this process finds them.

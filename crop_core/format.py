@@ -28,10 +28,11 @@ from PIL import (
 
 from crop_core.color import as_rgb
 from crop_core.errors import ImageError
-from crop_core.limits import limits, too_large, too_slow
+from crop_core.limits import check_exif, limits, too_large, too_slow
+from crop_core.structure import check_index, check_segments, check_tags, png_chunks
 
 # These decoders take a file whole, and their time has no bound by the file's size or its pixels.
-DECODED_APART = ("AVIF", "HEIF", "TIFF")
+_DECODED_APART = ("AVIF", "HEIF", "TIFF")
 
 FORMATS = "JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP or GIF"
 
@@ -72,6 +73,15 @@ def format_of(data: bytes) -> str:
     raise ImageError(f"Expected a {FORMATS} picture, but the file is {_described(data)}. Convert it first.")
 
 
+def is_decoded_apart(kind: str, data: bytes) -> bool:
+    """Return whether a file is decoded in a process of its own.
+
+    So is a WebP that is lossless or transparent: a few bytes of it can ask for tables of 20 KB, 65,536
+    times, as no header tells. Lossy ones have no such tables.
+    """
+    return kind in _DECODED_APART or (kind == "WEBP" and (b"VP8L" in data or b"ALPH" in data))
+
+
 _SIGNATURES: dict[str, bytes | tuple[bytes, ...]] = {
     "JPEG": b"\xff\xd8\xff",
     "PNG": b"\x89PNG\r\n\x1a\n",
@@ -101,9 +111,10 @@ def _described(data: bytes) -> str:
     return "of an unknown kind"
 
 
-# Bytes of a progressive JPEG that are decoded between two looks at the clock, Pillow's usual being 65,536: some 20
-# bytes of it can hold a scan of the whole picture.
-_PROGRESSIVE_PIECE = 4096
+# A JPEG of several scans can hold one of the whole picture in 10 bytes, which takes up to 0.6 ns a pixel. So many
+# bytes, divided by its pixels, are decoded between two looks at the clock: some two seconds' worth. Pillow's usual
+# are 65,536.
+_SCANS_PIECE = 40_000_000_000
 
 
 class Source(BytesIO):
@@ -133,11 +144,43 @@ class Source(BytesIO):
         return super().read(size)
 
 
+class JpegFile(JpegImagePlugin.JpegImageFile):
+    """A JPEG that knows whether it takes several scans to make its picture, whatever their kind.
+
+    Attributes:
+        several_scans: Whether it does.
+    """
+
+    several_scans = False
+
+
+def _jpeg(source: BytesIO) -> Image.Image:
+    """Open a JPEG of which the clock can be kept; the first picture of an MPO is one, too."""
+    components = check_segments(source.getvalue())
+    image = JpegFile(source)
+    image.several_scans = "progressive" in image.info or components < image.layers
+    if image.several_scans:
+        image.decodermaxblock = max(64, min(image.decodermaxblock, _SCANS_PIECE // (image.width * image.height)))
+    return image
+
+
+def _webp(source: BytesIO) -> Image.Image:
+    image = WebPImagePlugin.WebPImageFile(source)
+    check_exif(len(image.info.get("exif", b"")))
+    return image
+
+
+def _avif(source: BytesIO) -> Image.Image:
+    check_index(source.getvalue(), "AVIF")
+    return AvifImagePlugin.AvifImageFile(source)
+
+
 def _png(source: BytesIO) -> Image.Image:
     """Open a PNG, and complete what Pillow leaves undone of its header."""
     data = source.getvalue()
-    chunks = _png_chunks(data)
+    chunks = png_chunks(data)
     exif = next((data[start:end] for kind, start, end in chunks if kind == b"eXIf"), None)
+    check_exif(sum(min(end, len(data)) - start for kind, start, end in chunks if kind == b"eXIf"))
     ends = [end + 4 for kind, _, end in chunks if kind == b"IDAT"]
     if ends and len(data) - ends[-1] > len(_PNG_END):  # texts, frames and what not, which could inflate
         source = Source(data[: ends[-1]] + _PNG_END)
@@ -160,70 +203,12 @@ def _png(source: BytesIO) -> Image.Image:
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
-def _png_chunks(data: bytes) -> list[tuple[bytes, int, int]]:
-    """Return each chunk's kind, and where its body starts and ends."""
-    chunks, at, most = [], 8, limits().max_chunks
-    while at + 8 <= len(data):
-        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
-        chunks.append((data[at + 4 : at + 8], at + 8, end))
-        if len(chunks) > most:
-            raise ImageError(f"The PNG has more than {most} chunks. Save it anew.")
-        at = end + 4  # behind the checksum
-    return chunks
-
-
 def _tiff(source: BytesIO) -> Image.Image:
     """Open a TIFF whose tags are of a number that makes sense."""
-    _check_tags(source.getvalue())
+    check_tags(source.getvalue())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a tag that is damaged; what the picture lacks for it, its decoder says
         return TiffImagePlugin.TiffImageFile(source)
-
-
-_TIFF_TYPE_SIZES = {
-    3: 2,
-    4: 4,
-    5: 8,
-    8: 2,
-    9: 4,
-    10: 8,
-    11: 4,
-    12: 8,
-    13: 4,
-    16: 8,
-    17: 8,
-    18: 8,
-}  # bytes; numbers alone
-
-
-def _check_tags(data: bytes) -> None:
-    """Refuse a TIFF whose first directory is absurd: Pillow makes an object of some 40 bytes of every number in it.
-
-    Raises:
-        ImageError: It has more than `max_tags` tags, or more than `max_tag_values` numbers in them.
-    """
-    order, big = "<" if data[:2] == b"II" else ">", data[2:4] in (b"+\0", b"\0+")
-    entry = struct.Struct(order + ("HHQ8x" if big else "HHI4x"))
-    try:
-        (at,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
-        (tags,) = struct.unpack_from(order + ("Q" if big else "H"), data, at)
-    except struct.error:
-        raise broken("TIFF") from None
-    most = limits()
-    at += 8 if big else 2
-    values = 0
-    for _ in range(min(tags, most.max_tags)):
-        if at + entry.size > len(data):
-            break
-        _, kind, count = entry.unpack_from(data, at)
-        values += count if kind in _TIFF_TYPE_SIZES and count * _TIFF_TYPE_SIZES[kind] <= len(data) else 0
-        at += entry.size
-    if tags > most.max_tags or values > most.max_tag_values:
-        what = f"{tags} tags" if tags > most.max_tags else f"{values} numbers in its tags"
-        raise ImageError(
-            f"The TIFF has {what}; at most {most.max_tags} tags with {most.max_tag_values} numbers are accepted. "
-            "Save it anew."
-        )
 
 
 def _heif(source: BytesIO) -> Image.Image:
@@ -234,18 +219,18 @@ def _heif(source: BytesIO) -> Image.Image:
             "This is a HEIC picture, and no HEIC decoder is installed: pip install 'crop-core[heic]', "
             "or convert the picture to JPEG."
         ) from error
+    check_index(source.getvalue(), "HEIC")
     image = HeifImageFile(source)
     assert isinstance(image, Image.Image)
     return image
 
 
-# Each format goes to its one decoder; Image.open would try them all. JpegImageFile reads the first
-# picture of an MPO as the JPEG that it is.
+# Each format goes to its one decoder; Image.open would try them all.
 _OPENERS: dict[str, Callable[[BytesIO], Image.Image]] = {
-    "JPEG": JpegImagePlugin.JpegImageFile,
+    "JPEG": _jpeg,
     "PNG": _png,
-    "WEBP": WebPImagePlugin.WebPImageFile,
-    "AVIF": AvifImagePlugin.AvifImageFile,
+    "WEBP": _webp,
+    "AVIF": _avif,
     "TIFF": _tiff,
     "BMP": BmpImagePlugin.BmpImageFile,
     "GIF": GifImagePlugin.GifImageFile,
@@ -276,11 +261,8 @@ def decoded(image: Image.Image, kind: str, size: tuple[int, int], mode: str) -> 
         ImageError: It is broken, has 32 bits a channel, or does not decode in time.
     """
     profile = image.info.get("icc_profile")
-    if isinstance(image, ImageFile.ImageFile):
-        if "progressive" in image.info:
-            image.decodermaxblock = _PROGRESSIVE_PIECE
-        if isinstance(image.fp, Source):
-            image.fp.restart()
+    if isinstance(image, ImageFile.ImageFile) and isinstance(image.fp, Source):
+        image.fp.restart()
     with _refused(kind):
         image.load()
         if image.size != size:

@@ -16,7 +16,7 @@ from crop_core.box import Size, Window
 from crop_core.color import converted_to_srgb, is_srgb
 from crop_core.decoder import decoded_apart
 from crop_core.errors import ImageError
-from crop_core.format import DECODE_ERRORS, DECODED_APART, FORMATS, decoded, format_of, opened
+from crop_core.format import DECODE_ERRORS, FORMATS, decoded, format_of, is_decoded_apart, opened
 from crop_core.limits import check_bytes, check_picture
 from crop_core.resample import as_tensor, cut, resampled
 
@@ -214,7 +214,7 @@ class Photo:
         image, self._first = self._first or opened(self._data, self._kind), None
         width, height = self._raw_size.width, self._raw_size.height
         mode = "RGBA" if self.has_alpha else "RGB"
-        if self._kind in DECODED_APART:
+        if is_decoded_apart(self._kind, self._data):
             del image  # it may hold a copy of the file
             image = decoded_apart(self._data, self._kind, (width, height), mode)
         else:
@@ -247,13 +247,13 @@ class Photo:
 
 
 def _is_plain(image: Image.Image, data: bytes) -> bool:
-    """Return whether the JPEG is whole, sequential, and in YCbCr by every sign that decoders go by."""
+    """Return whether the JPEG is whole, of one scan, and in YCbCr by every sign that decoders go by."""
     components = [layer[0] for layer in getattr(image, "layer", [])]
     return (
         image.mode == "RGB"
         and components == [1, 2, 3]  # others may be the letters R, G and B
         and image.info.get("adobe_transform", 1) == 1
-        and "progressive" not in image.info
+        and not getattr(image, "several_scans", False)
         and data.rstrip(b"\0").endswith(b"\xff\xd9")  # the end, which a file that is cut off lacks
     )
 

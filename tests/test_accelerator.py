@@ -152,6 +152,12 @@ def plain(data: bytes) -> bool:
     return open_photo(data).plain_jpeg is not None
 
 
+def of_three_scans(jpeg: bytes) -> bytes:
+    """Return the JPEG with a head that begins a scan of its first component alone."""
+    scan = jpeg.index(b"\xff\xda")
+    return jpeg[:scan] + b"\xff\xda\0\x08\1\1\0\0\x3f\0" + jpeg[scan + 14 :]
+
+
 def test_plain_jpeg_is_one_that_every_decoder_reads_alike() -> None:
     image = ramp(64, 48)
     assert plain(encoded(image, "JPEG"))
@@ -159,6 +165,7 @@ def test_plain_jpeg_is_one_that_every_decoder_reads_alike() -> None:
     assert plain(encoded(image, "JPEG") + b"\0\0")
     assert not plain(encoded(image, "PNG"))
     assert not plain(encoded(image, "JPEG", progressive=True))
+    assert not plain(of_three_scans(encoded(image, "JPEG")))
     assert not plain(encoded(image.convert("L"), "JPEG"))
     assert not plain(encoded(image.convert("CMYK"), "JPEG"))
     assert not plain(encoded(image, "JPEG", keep_rgb=True))

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import struct
+from io import BytesIO
 
 import numpy as np
 import pytest
 from conftest import encoded, ramp
 from pictures import WRITERS, array_of, largest_difference, png
-from PIL import Image
-from profiles import SRGB, cmyk_profile, linear_gray_profile
+from PIL import Image, ImageCms
+from profiles import SRGB, chained_profile, cmyk_profile, linear_gray_profile
 
+from crop_core.color import converted_to_srgb, is_srgb
+from crop_core.limits import Limits
 from crop_core.photo import open_photo
 
 
@@ -97,3 +100,25 @@ class TestColor:
     )
     def test_a_profile_that_does_not_fit_rgb_pixels_does_not_travel(self, mode: str, profile: bytes) -> None:
         assert open_photo(encoded(Image.new(mode, (8, 8)), icc_profile=profile)).icc_profile is None
+
+
+class TestChains:
+    """A profile may hold its conversion twice, once as a chain of steps that ends where the file does."""
+
+    LINKS = 2_000
+
+    def test_a_chain_of_a_profile_is_left_aside_for_its_usual_conversion(self) -> None:
+        image = Image.new("RGB", (4, 4), (10, 100, 200))
+        colors = converted_to_srgb(image, chained_profile(self.LINKS)).getpixel((0, 0))
+        assert colors == pytest.approx((10, 100, 200), abs=2)
+
+    def test_the_chain_would_darken_the_picture(self) -> None:
+        image = Image.new("RGB", (4, 4), (10, 100, 200))
+        chain = ImageCms.ImageCmsProfile(BytesIO(chained_profile(40)))
+        dark = ImageCms.profileToProfile(image, chain, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        assert max(dark.getpixel((0, 0))) < 100
+
+    def test_the_longest_chain_that_a_profile_can_hold_takes_no_time(self) -> None:
+        profile = chained_profile(500_000)  # 4 MB, some hours of lcms
+        assert len(profile) <= Limits().max_profile_bytes
+        assert is_srgb(profile)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,7 +21,7 @@ import numpy as np
 import pillow_heif
 import pytest
 from conftest import ROOT, encoded, ramp
-from pictures import WRITERS, assert_reads_well, chunk, heic, png
+from pictures import WRITERS, assert_reads_well, chunk, exif_bytes, heic, png
 from PIL import Image
 from profiles import SRGB
 
@@ -255,6 +256,152 @@ class TestTags:
         with pytest.raises(ImageError, match="TIFF"):
             open_photo(b"II*\0\xff\xff\xff\xff" + bytes(20))
 
+    @pytest.mark.parametrize("kind", [3, 5, 6, 12], ids=["shorts", "fractions", "signed bytes", "doubles"])
+    def test_numbers_of_every_kind_count(self, kind: int) -> None:
+        tags = [(40_000, kind, 2_000_001, 300)]
+        with pytest.raises(ImageError, match=r"has (2|16)0000\d\d numbers in its tags") as caught:
+            open_photo(tiff_with(tags, bytes(17_000_000)))
+        assert_reads_well(caught.value)
+
+    def test_a_fraction_counts_as_eight_numbers(self) -> None:
+        with pytest.raises(ImageError, match="has 2000017 numbers"):
+            open_photo(tiff_with([(40_000, 5, 250_001, 300)], bytes(2_100_000)))
+
+
+class TestSegments:
+    def test_a_jpeg_of_crumbs_is_refused(self) -> None:
+        plain = encoded(ramp(32, 24), "JPEG")
+        crumbs = b"\xff\xe5\0\2" * 99_990
+        assert open_photo(plain[:2] + crumbs + plain[2:]).pixels().shape == (3, 24, 32)
+        with pytest.raises(ImageError, match="JPEG has more than 100000 segments") as caught:
+            open_photo(plain[:2] + crumbs + b"\xff\xfe\0\2" * 20 + plain[2:])
+        assert_reads_well(caught.value)
+
+    def test_markers_without_a_body_and_junk_between_segments_are_no_segments(self) -> None:
+        plain = encoded(ramp(32, 24), "JPEG")
+        junk = (b"\xff\xd0" + b"\xff" * 5 + b"\xff\x00" + b"junk") * 30_000
+        assert open_photo(plain[:2] + junk + plain[2:]).pixels().shape == (3, 24, 32)
+
+
+def exif_of(kind: int, count: int, size: int, tag: int = 0x0112) -> bytes:
+    """Return EXIF of one tag with so many numbers of a kind, the orientation where no other is asked for."""
+    return b"MM\0*" + struct.pack(">IHHHIIxxxx", 8, 1, tag, kind, count, 26) + b"\1\2" * (count * size // 2)
+
+
+def webp_with(exif: bytes) -> bytes:
+    data = encoded(ramp(32, 24), "WEBP", exif=exif_bytes(1))
+    data = data[: data.index(b"EXIF")] + b"EXIF" + struct.pack("<I", len(exif)) + exif
+    return data[:4] + struct.pack("<I", len(data) - 8) + data[8:]
+
+
+def jpeg_with(exif: bytes) -> bytes:
+    plain = encoded(ramp(32, 24), "JPEG")
+    parts = [b"Exif\0\0" + exif[at : at + 65_000] for at in range(0, len(exif), 65_000)]
+    return plain[:2] + b"".join(b"\xff\xe1" + struct.pack(">H", len(one) + 2) + one for one in parts) + plain[2:]
+
+
+WITH_EXIF: dict[str, Callable[[bytes], bytes]] = {
+    "JPEG": jpeg_with,
+    "PNG": lambda exif: encoded(ramp(32, 24), exif=exif),
+    "WEBP": webp_with,
+    "AVIF": lambda exif: encoded(ramp(32, 24), "AVIF", exif=exif),
+    "HEIF": lambda exif: heic(ramp(64, 48), exif=exif),
+}
+
+
+class TestExif:
+    @pytest.mark.parametrize("kind", WITH_EXIF)
+    def test_more_of_it_than_cameras_write_is_refused(self, kind: str) -> None:
+        comment, limit = 0x9286, 2 * 2**20
+        assert open_photo(WITH_EXIF[kind](exif_of(7, limit - 1000, 1, comment))).pixels().shape[0] == 3
+        with pytest.raises(ImageError, match="2 MiB of EXIF; at most 2 MiB are accepted") as caught:
+            open_photo(WITH_EXIF[kind](exif_of(7, limit, 1, comment)))
+        assert_reads_well(caught.value)
+
+    @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+    def test_an_orientation_of_a_million_numbers_is_none(self, kind: str) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's
+            assert open_photo(WITH_EXIF[kind](exif_of(3, 1_000_000, 2))).size == Size(32, 24)
+
+
+def iso_boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, bytes]]:
+    """Yield type and whole of each box."""
+    while at < end:
+        length, kind = struct.unpack_from(">I4s", data, at)
+        yield kind, data[at : at + length]
+        at += length
+
+
+def box(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(body), kind) + body
+
+
+def with_index(data: bytes, places: bytes) -> bytes:
+    """Return an AVIF or a HEIC that says in other words where its items lie: the body of its box `iloc`."""
+    outer = dict(iso_boxes(data, 0, len(data)))
+    meta = outer[b"meta"]
+    inner = dict(iso_boxes(meta, 12, len(meta))) | {b"iloc": box(b"iloc", places)}
+    outer[b"meta"] = box(b"meta", meta[8:12] + b"".join(inner.values()))
+    return b"".join(outer.values())
+
+
+def of_items(count: int) -> bytes:
+    """Return an AVIF that says of so many items that they lie nowhere."""
+    head = b"\2\0\0\0\x44\0" + struct.pack(">I", count)
+    places = head + b"".join(struct.pack(">IHHH", number, 0, 0, 0) for number in range(1000, 1000 + count))
+    return with_index(encoded(ramp(64, 48), "AVIF"), places)
+
+
+def of_parts(items: int, write: Callable[[Image.Image], bytes] = WRITERS["AVIF"]) -> bytes:
+    """Return an AVIF or HEIC whose items each have 65,535 parts, of no bytes and in no bytes."""
+    head = b"\2\0\0\0\0\0" + struct.pack(">I", items)
+    places = head + b"".join(struct.pack(">IHHH", 1000 + number, 0, 0, 65_535) for number in range(items))
+    return with_index(write(ramp(64, 48)), places)
+
+
+class TestIndex:
+    """libavif looks at every item for each item, and keeps something of each part."""
+
+    def test_an_avif_of_more_items_than_pictures_have_is_refused(self) -> None:
+        with pytest.raises(ImageError, match=r"index of the AVIF has 10\d{5} bytes; at most 262144") as caught:
+            open_photo(of_items(100_000))  # 15 seconds of libavif
+        assert_reads_well(caught.value)
+
+    @pytest.mark.parametrize("kind", ["AVIF", "HEIF"])
+    def test_a_kilobyte_that_speaks_of_millions_of_parts_is_refused(self, kind: str) -> None:
+        with pytest.raises(ImageError, match="has more than 100000 parts") as caught:
+            open_photo(of_parts(2, WRITERS[kind]))
+        assert_reads_well(caught.value)
+
+    def test_a_file_of_nothing_but_boxes_is_refused(self) -> None:
+        with pytest.raises(ImageError, match="AVIF has more than 100000 boxes"):
+            open_photo(encoded(ramp(64, 48), "AVIF") + box(b"free", b"") * 100_001)
+
+    @pytest.mark.parametrize("kind", ["AVIF", "HEIF"])
+    def test_items_that_share_bytes_are_refused(self, kind: str) -> None:
+        data = WRITERS[kind](ramp(64, 48))
+        head = b"\2\0\0\0\x44\0" + struct.pack(">I", 9)
+        places = b"".join(struct.pack(">IHHHII", 1000 + one, 0, 0, 1, 0, len(data)) for one in range(9))
+        with pytest.raises(ImageError, match=rf"{'HEIC' if kind == 'HEIF' else kind} speaks of \d+ bytes and has"):
+            open_photo(with_index(data, head + places))
+
+    def test_a_large_profile_is_no_index(self) -> None:
+        profile = SRGB + bytes(3 * 2**20)
+        assert open_photo(WRITERS["AVIF"](ramp(64, 48), icc_profile=profile)).icc_profile == profile
+
+    @pytest.mark.parametrize("kind", ["AVIF", "HEIF"])
+    def test_an_index_that_is_cut_off_anywhere_raises_nothing_but_an_image_error(self, kind: str) -> None:
+        data = WRITERS[kind](ramp(64, 48), exif=exif_bytes(6))
+        ends = range(40, data.index(b"mdat"), 7)
+        refused = 0
+        for end in ends:
+            try:
+                open_photo(data[:end])
+            except ImageError:
+                refused += 1
+        assert refused > len(ends) / 2  # libavif does without the last of it
+
 
 class TestProfiles:
     @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "TIFF", "AVIF", "HEIF"])
@@ -297,6 +444,13 @@ def jpeg_of_scans(side: int, scans: int) -> bytes:
     return data[:-2] + data[data.rindex(b"\xff\xda") : -2] * scans + data[-2:]
 
 
+def sequential_jpeg_of_scans(side: int, scans: int) -> bytes:
+    """Return a JPEG that is not progressive and has each of its components in a scan of its own, again and again."""
+    data = large_jpeg(side, side)
+    scan = b"".join(b"\xff\xda\0\x08\1" + bytes((component,)) + b"\0\0\x3f\0" for component in (1, 2, 3))
+    return data[: data.index(b"\xff\xda")] + scan * (scans // 3) + b"\xff\xd9"
+
+
 @contextmanager
 def signalled_decoders(number: signal.Signals) -> Iterator[None]:
     """Send a signal to every decoder's process that starts within the block."""
@@ -323,14 +477,17 @@ def signalled_decoders(number: signal.Signals) -> Iterator[None]:
         watcher.join()
 
 
-APART = {kind: WRITERS[kind](ramp(64, 48)) for kind in ("AVIF", "HEIF", "TIFF")}
+APART = {kind: WRITERS[kind](ramp(64, 48)) for kind in ("AVIF", "HEIF", "TIFF", "WEBP")}
 
 
 class TestDeadline:
     @pytest.mark.parametrize("reduction", [1, 8])
-    def test_a_jpeg_of_endless_scans_is_stopped(self, reduction: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("write", [jpeg_of_scans, sequential_jpeg_of_scans], ids=["progressive", "sequential"])
+    def test_a_jpeg_of_endless_scans_is_stopped(
+        self, write: Callable[[int, int], bytes], reduction: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         allow(monkeypatch, max_decode_s=1)
-        data = jpeg_of_scans(6_000, 3_000)  # it would take more than a minute
+        data = write(6_000, 3_000)  # they would take 60 and 8 seconds
         with pytest.raises(ImageError, match="did not decode within 1 seconds") as caught:
             open_photo(data).pixels(reduction)
         assert_reads_well(caught.value)
@@ -563,6 +720,46 @@ def tile_that_inflates() -> bytes:
     return data + bytes(500 - len(data)) + tile
 
 
+def webp_of_codes(side: int = 1024) -> bytes:
+    """Return a lossless WebP that has a set of five codes for every 4x4 pixels (RFC 9649, section 5)."""
+    bits: list[int] = []
+
+    def put(value: int, length: int) -> None:
+        bits.extend(value >> one & 1 for one in range(length))
+
+    one_symbol = (1, 0, 0, 0)  # a code that takes no bits: simple, one symbol, of one bit, 0
+    put(0x2F, 8)
+    put(side - 1, 14)
+    put(side - 1, 14)
+    put(0, 4)  # no alpha, version 0
+    put(0, 2)  # no transform, no cache
+    put(1, 4)  # several sets of codes, one for 4x4 pixels
+    put(0, 1)
+    for symbols in (280, 256):  # the codes of the sets' numbers: 256 symbols of 8 bits, none of the others
+        put(0, 1)
+        put(8, 4)
+        for place in range(12):
+            put(place in (1, 11), 3)  # the lengths 18, for many zeros, and 8
+        put(0, 1 + 256)
+        if symbols > 256:
+            put(1, 1)
+            put(symbols - 256 - 11, 7)
+    bits += one_symbol * 3
+    sets = (side // 4) ** 2
+    for number in range(sets):
+        for half in (number & 255, number >> 8):
+            bits += (int(bit) for bit in f"{half:08b}")
+    bits += one_symbol * 5 * sets
+    body = np.packbits(np.array(bits, np.uint8), bitorder="little").tobytes() + bytes(8)
+    body += bytes(len(body) % 2)
+    picture = b"WEBPVP8L" + struct.pack("<I", len(body)) + body
+    return b"RIFF" + struct.pack("<I", len(picture)) + picture
+
+
+def test_a_webp_of_few_codes_made_by_hand_opens() -> None:
+    assert open_photo(webp_of_codes(64)).pixels().shape == (3, 64, 64)
+
+
 BOMBS: dict[str, Callable[[], bytes]] = {
     **{f"{kind} of 100 megapixels": lambda kind=kind: LARGE[kind](10_000, 10_000) for kind in LARGE},
     **{f"{kind} of 20 megapixels": lambda kind=kind: LARGE[kind](5_000, 4_000) for kind in ("PNG", "WEBP", "AVIF")},
@@ -573,6 +770,16 @@ BOMBS: dict[str, Callable[[], bytes]] = {
         [(number, 7, 4_000_000, 300) for number in range(40_000, 40_900)], bytes(4_100_000)
     ),
     "a tile that inflates": tile_that_inflates,
+    "segments": lambda: jpeg_with(b"")[:2] + b"\xff\xe5\0\2" * 3_000_000 + jpeg_with(b"")[2:],
+    "an orientation of 8 million numbers": lambda: webp_with(exif_of(3, 8_000_000, 2)),
+    "an orientation of a million numbers": lambda: webp_with(exif_of(3, 1_000_000, 2)),
+    "fractions in EXIF": lambda: jpeg_with(exif_of(5, 250_000, 8)),
+    "fractions in a TIFF": lambda: tiff_with([(282, 5, 1_900_000, 300)], b"\1" * 16_000_000),
+    "a few fractions in a TIFF": lambda: tiff_with([(282, 5, 249_000, 300)], b"\1" * 2_000_000),
+    "signed bytes in a TIFF": lambda: tiff_with([(258, 6, 40_000_000, 300)], bytes(41_000_000)),
+    "codes of a WebP": webp_of_codes,
+    "parts of an AVIF": lambda: of_parts(500),
+    "items of an AVIF": lambda: of_items(25_000),
 }
 
 
@@ -586,6 +793,7 @@ def test_a_bomb_takes_no_more_memory_than_a_small_picture(tmp_path: Path) -> Non
     allowed["AVIF of 20 megapixels"] += 2 * BYTES_A_PIXEL * 20_000_000  # 16x16 pixels, which libavif enlarges
     assert {name: most for name, (most, _) in taken.items() if most > allowed[name]} == {}
     read = {"AVIF of 20 megapixels", "texts that inflate", "strips", "tags that share bytes"}
+    read |= {"an orientation of a million numbers", "fractions in EXIF", "a few fractions in a TIFF"}
     assert {name for name, (_, refusal) in taken.items() if refusal is None} == read
 
 

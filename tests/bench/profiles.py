@@ -59,13 +59,16 @@ def plausible_cmyk_profile() -> bytes:
     return icc(b"CMYK", b"Lab ", {b"A2B0": b"mft1\0\0\0\0\4\3\2\0" + identity + straight * 4 + table + straight * 3})
 
 
-def rgb_profile(colorants: tuple[tuple[float, float, float], ...], curve: bytes) -> bytes:
-    """Return an RGB profile by the XYZ of its red, green and blue under D50, and one curve for all three."""
+def rgb_profile(
+    colorants: tuple[tuple[float, float, float], ...], curve: bytes, more: dict[bytes, bytes] | None = None
+) -> bytes:
+    """Return an RGB profile by the XYZ of its red, green and blue under D50, one curve for all three, and more tags."""
     columns = {
         name + b"XYZ": b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(value * 65536) for value in color))
         for name, color in zip((b"r", b"g", b"b"), colorants, strict=True)
     }
-    return icc(b"RGB ", b"XYZ ", columns | dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), b"curv\x00\x00\x00\x00" + curve))
+    curves = dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), b"curv\x00\x00\x00\x00" + curve)
+    return icc(b"RGB ", b"XYZ ", columns | curves | (more or {}))
 
 
 def gamma(exponent: float) -> bytes:
@@ -90,6 +93,23 @@ ADOBE_RGB = rgb_profile(
     ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457)), gamma(563 / 256)
 )
 PROPHOTO = rgb_profile(((0.79767, 0.28804, 0.0), (0.13519, 0.71188, 0.0), (0.03134, 0.00009, 0.82491)), gamma(1.8))
+
+
+def chained_profile(links: int) -> bytes:
+    """Return sRGB with a second conversion beside its usual one: a chain that darkens at each of its many links."""
+    curve = b"curf\0\0\0\0" + struct.pack(">HH", 1, 0) + b"parf\0\0\0\0" + struct.pack(">HH4f", 0, 0, 1.1, 1, 0, 0)
+    place = struct.pack(">II", 12 + 3 * 8, len(curve))
+    curves = b"cvst\0\0\0\0" + struct.pack(">HH", 3, 3) + place * 3 + curve
+    matrix = b"matf\0\0\0\0" + struct.pack(
+        ">HH12f", 3, 3, *(0.9, 0.05, 0.05, 0.05, 0.9, 0.05, 0.05, 0.05, 0.9), 0, 0, 0
+    )
+    # All links lie in two places: the table alone grows.
+    first = 16 + 8 * links
+    places = (struct.pack(">II", first, len(curves)), struct.pack(">II", first + len(curves), len(matrix)))
+    chain = b"mpet\0\0\0\0" + struct.pack(">HHI", 3, 3, links) + b"".join(places[n % 2] for n in range(links))
+    return rgb_profile(_SRGB_COLORANTS, table(_SRGB_CURVE), {b"D2B0": chain + curves + matrix})
+
+
 # A picture whose pixels are its own negative: as far from what they mean as XYB's, and made in one line.
 NEGATIVE = rgb_profile(_SRGB_COLORANTS, table(_SRGB_CURVE[::-1]))
 
