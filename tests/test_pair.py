@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from threading import Barrier
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from conftest import SAMPLES
 
 from crop_core.detectors import load_detector
-from crop_core.detectors.pair import Pair
+from crop_core.detectors.pair import Pair, cores_are_free
 from crop_core.photo import open_photo
 
 # In a process of its own: the number of threads is the whole process's.
@@ -47,7 +48,43 @@ def test_what_one_of_the_two_raises_is_raised() -> None:
     assert pair.run(lambda: 1, lambda: 2) == (1, 2)
 
 
-def test_networks_side_by_side_find_what_they_find_in_turn() -> None:
+@pytest.mark.parametrize(
+    ("text", "free"),
+    [
+        ("0.10 0.20 0.30 1/233 4711", True),
+        ("0.10 0.20 0.30 2/233 4711", False),
+        ("0.10", False),
+        ("a b c d e", False),
+        (None, False),
+    ],
+    ids=["alone", "another runs", "cut off", "no numbers", "no such file"],
+)
+def test_cores_are_free_where_nothing_else_runs(tmp_path: Path, text: str | None, free: bool) -> None:
+    file = tmp_path / "loadavg"
+    if text is not None:
+        file.write_text(text)
+    assert cores_are_free(file) is free
+
+
+@pytest.mark.parametrize("free", [True, False])
+def test_busy_cores_have_the_networks_side_by_side(monkeypatch: pytest.MonkeyPatch, free: bool) -> None:
+    photo = open_photo((SAMPLES / "pair.jpg").read_bytes())
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        detector = load_detector("fast", torch.device("cpu"))
+        assert detector._pair
+        runs, run = [], detector._pair.run
+        monkeypatch.setattr(detector._pair, "run", lambda *both: runs.append(both) or run(*both))
+        monkeypatch.setattr("crop_core.detectors.cores_are_free", lambda: free)
+        detector.detect(photo.pixels(), photo.size, 0.3, 0.5)
+    finally:
+        torch.set_num_threads(before)
+    assert bool(runs) is not free
+
+
+def test_networks_side_by_side_find_what_they_find_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crop_core.detectors.cores_are_free", lambda: False)
     photo = open_photo((SAMPLES / "pair.jpg").read_bytes())
     before, found = torch.get_num_threads(), []
     try:

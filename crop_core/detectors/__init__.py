@@ -18,7 +18,7 @@ from crop_core.box import Size
 from crop_core.detection import Detection
 from crop_core.detectors import nanodet, torchvision, yunet
 from crop_core.detectors.looks import Glance, counted, has_small_figures, is_clear, wanted
-from crop_core.detectors.pair import Pair
+from crop_core.detectors.pair import Pair, cores_are_free
 from crop_core.detectors.postprocess import Candidates, View, all_settled
 from crop_core.device import precision
 from crop_core.errors import RequestError
@@ -130,9 +130,9 @@ class Detector:
         return [Candidates.joined((one, *several)) for one, several in zip(objects, faces, strict=True)]
 
     def _both(self, one: Callable[[], First], other: Callable[[], Second]) -> tuple[First, Second]:
-        """Return what the two return, run side by side where that is faster."""
+        """Return what the two return, run side by side where that is faster; the values are the same."""
         # A caller that gives PyTorch one thread has a use for the other cores.
-        if self._pair is None or torch.get_num_threads() == 1:
+        if self._pair is None or torch.get_num_threads() == 1 or cores_are_free():
             return one(), other()
         return self._pair.run(partial(_inferred, one), partial(_inferred, other))
 
