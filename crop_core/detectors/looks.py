@@ -20,9 +20,9 @@ from crop_core.detectors.postprocess import Candidates
 
 # Below this nine of ten boxes of NanoDet-g are wrong.
 LEAST_SCORE = 0.2
-# A box this sure was right in 98 of 100 cases on 152 COCO pictures, and what has a quarter of its area, or less
-# likelihood in more, does not take a picture from it. On those pictures and 88 with faces a second look at what
-# is clear changed no window that mattered: of 119, 110, 110 and 86 main subjects one more was kept without it.
+# A box this sure was right in 98 of 100 cases on 152 COCO pictures, and a thing of a quarter of its weight does not
+# take a picture from it. On those pictures and 88 with faces a second look at what is clear changed no window that
+# mattered: of 119, 110, 110 and 86 main subjects one more was kept without it.
 CLEAR_SCORE, CLEAR_SHARE = 0.7, 0.25
 SAME_IOU = 0.5  # boxes that overlap by this are of one thing
 # A figure is seven and a half heads tall, and its face box hardly a head. One that is half as long as the picture's
