@@ -157,32 +157,41 @@ def test_a_worker_that_is_killed_loses_nothing_and_the_next_run_touches_nothing(
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
 
-def test_after_ctrl_c_the_same_command_does_the_rest_and_touches_nothing_that_was_done(
+def test_after_ctrl_c_and_sigterm_the_same_command_does_the_rest_and_touches_nothing_that_was_done(
     photos: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    process = started(photos, out, "--workers", 1, "--log-json")
-    wait_for(lambda: crops_in(out) >= 12, process)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all processes of the group
-    said, err = ended(process, 130)
-    assert said == ""
-    events = [json.loads(line) for line in err.splitlines()]
-    stages = [event["event"] for event in events if event["event"] not in ("failed", "progress")]
-    assert stages == ["plan", "note", "start", "summary"]
-    assert events[0]["to_do"] == 44
-    assert events[-1]["stopped"]
-    first = rows_in(out)
-    assert 8 <= len(first) < 44
-    assert events[-1]["done"] == len(first)
-    assert events[-1]["left"] == 44 - len(first)
-    assert (out / ".crop-core" / "begun").is_file()  # crops may lie there of which no row tells
+    done: set[str] = set()
+    before: dict[Path, int] = {}
+    for wish in (signal.SIGINT, signal.SIGTERM):
+        process = started(photos, out, "--workers", 1, "--log-json")
+        wait_for(lambda enough=len(done) + 10: crops_in(out) >= enough, process)
+        if wish == signal.SIGINT:
+            os.killpg(process.pid, wish)  # as a terminal does: to all processes of the group
+        else:
+            process.send_signal(wish)
+        said, err = ended(process, 130)
+        assert said == ""
+        events = [json.loads(line) for line in err.splitlines()]
+        stages = [event["event"] for event in events if event["event"] not in ("failed", "progress")]
+        assert stages == ["plan", "note", "start", "summary"]
+        assert events[0]["to_do"] == 44 - len(done)
+        assert events[-1]["stopped"]
+        rows = rows_in(out)
+        assert done < set(rows)
+        assert len(rows) < 44
+        assert events[-1]["done"] == len(rows) - len(done)
+        assert events[-1]["left"] == 44 - len(rows)
+        assert (out / ".crop-core" / "begun").is_file()  # crops may lie there of which no row tells
+        assert times_of(out, done) == before
+        done = set(rows)
+        before = times_of(out, done)
 
-    before = times_of(out, set(first))
     said, _ = ended(started(photos, out, "--workers", 2), 1)
-    assert said.startswith(f"44 pictures: {44 - len(first)} done now, {len(first)} before, 3 failed.\n")
+    assert said.startswith(f"44 pictures: {44 - len(done)} done now, {len(done)} before, 3 failed.\n")
     assert len(rows_in(out)) == 44
     assert not (out / ".crop-core").exists()
-    assert times_of(out, set(first)) == before
+    assert times_of(out, done) == before
 
 
 HOST = """
@@ -419,6 +428,24 @@ def test_ctrl_c_while_the_pictures_are_listed_says_that_nothing_was_done(
     assert main(["batch", str(SAMPLES), str(tmp_path / "out")]) == 130
     assert capfd.readouterr().out == "Stopped before all pictures were listed. Nothing was done.\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_that_comes_while_an_object_is_taken_away_stops_the_run_at_its_next_step(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Dropped:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)  # what its handler raises goes no further
+
+    def listing(*_: object) -> Iterator[Listed]:
+        with patch("sys.unraisablehook") as dropped:
+            Dropped()
+        assert dropped.called
+        yield Listed("a", "/a.jpg", "a.jpg")
+        pytest.fail("the run went on")
+
+    monkeypatch.setattr(run, "list_sources", listing)
+    assert main(["batch", str(SAMPLES), str(tmp_path / "out")]) == 130
 
 
 def test_a_folder_without_pictures_is_said(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:

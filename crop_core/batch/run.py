@@ -105,13 +105,13 @@ def run_batch(options: Options) -> int:
     with _own_terminal() as (out, err):
         progress = Progress(err, options.log_json)
         try:
-            with _interruptible():
+            with _interruptible() as stop:
                 table.open(ledger)
-                _plan(options, ledger, summary, progress)
+                _plan(options, ledger, summary, progress, stop)
                 listed = True
                 rows = _Rows(table, ledger, summary, progress)
                 try:
-                    _work(options, request, table, ledger, rows, progress)
+                    _work(options, request, table, ledger, rows, progress, stop)
                 except KeyboardInterrupt:
                     stopped = True
                 finally:
@@ -135,12 +135,63 @@ def run_batch(options: Options) -> int:
     return 1 if summary.failed else 0
 
 
-def _plan(options: Options, ledger: Ledger, summary: Summary, progress: Progress) -> None:
+class Stop:
+    """The wish to stop: Ctrl-C, and SIGTERM, by which containers and machines are taken away.
+
+    Python drops what a handler raises while an object is taken away or C calls back, and Ray does both
+    all the time; so the wish is kept, and asked for at every step.
+    """
+
+    def __init__(self) -> None:
+        """Wish for nothing yet."""
+        self._wished = False
+        self._signals = [signal.SIGTERM]
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as a shell asks of what runs in the background
+            self._signals.append(signal.SIGINT)
+
+    def listen(self) -> None:
+        """Take the signals, also from whoever took them in the meantime, as Ray does when it starts."""
+        for number in self._signals:
+            signal.signal(number, self)
+
+    def __call__(self, *_: object) -> None:
+        """Stop now if what runs can be stopped, else at the next step.
+
+        Raises:
+            KeyboardInterrupt: Always.
+        """
+        self._wished = True
+        raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Go on unless there is a wish to stop.
+
+        Raises:
+            KeyboardInterrupt: There is.
+        """
+        if self._wished:
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def _interruptible() -> Iterator[Stop]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    stop = Stop()
+    stop.listen()
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _plan(options: Options, ledger: Ledger, summary: Summary, progress: Progress, stop: Stop) -> None:
     def ignored(column: str) -> None:
         progress.note(f"the manifest's column {column} is no input of crop-core and is not used.")
 
     pictures = list_sources(options.sources, options.out, options.endings, options.column, ignored)
     for number, listed in enumerate(pictures, 1):
+        stop.check()
         ledger.add(listed)
         progress.listing(number)
     summary.total, to_do = ledger.counts()
@@ -194,7 +245,7 @@ class _Rows:
 
 
 def _work(
-    options: Options, request: CropRequest, table: Table, ledger: Ledger, rows: _Rows, progress: Progress
+    options: Options, request: CropRequest, table: Table, ledger: Ledger, rows: _Rows, progress: Progress, stop: Stop
 ) -> None:
     _refuse_hopeless(ledger, rows)
     _, to_do = ledger.counts()
@@ -212,6 +263,8 @@ def _work(
         {name: value for name, value in os.environ.items() if name.startswith(PREFIX)},
     )
     with _ray(options) as ray:
+        stop.listen()
+        stop.check()
         workers, share = _pool(ray.cluster_resources(), options)
         progress.event("start", workers=workers, cores_per_worker=options.cores, gpus_per_worker=share)
         progress.start(to_do)
@@ -223,6 +276,7 @@ def _work(
                 if pictures:
                     for sent in _cropped(ray, pictures, most, workers, share, settings):
                         rows.add(sent)
+                        stop.check()
                     pictures = ledger.to_do(size, among)
             _give_up(pictures, rows)
 
@@ -351,20 +405,6 @@ def _ray(options: Options) -> Iterator[Any]:
 def _first_line(error: BaseException) -> str:
     text = str(error).strip()
     return (text.splitlines()[-1] if text else type(error).__name__)[:300].rstrip(".")
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let SIGTERM end the run as Ctrl-C does: that is how containers and machines are taken away."""
-
-    def stop(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
