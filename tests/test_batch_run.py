@@ -165,7 +165,8 @@ def test_after_ctrl_c_and_sigterm_the_same_command_does_the_rest_and_touches_not
     before: dict[Path, int] = {}
     for wish in (signal.SIGINT, signal.SIGTERM):
         process = started(photos, out, "--workers", 1, "--log-json")
-        wait_for(lambda enough=len(done) + 10: crops_in(out) >= enough, process)
+        enough = len(done) + 10
+        wait_for(lambda enough=enough: crops_in(out) >= enough, process)
         if wish == signal.SIGINT:
             os.killpg(process.pid, wish)  # as a terminal does: to all processes of the group
         else:
@@ -202,7 +203,13 @@ with _ray(SimpleNamespace(address=None)) as ray:
     print(ray.get_runtime_context().gcs_address, flush=True)
     input()
 """
-STRANGER = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False); print(ray.cluster_resources())"
+# What `ray.init` asks before it joins; that itself would go on asking for twenty seconds.
+STRANGER = """
+import sys
+from ray._raylet import GcsClient
+
+print(GcsClient(address=sys.argv[1]).get_all_node_info(timeout=10))
+"""
 
 
 def test_a_run_of_its_own_lets_nobody_else_into_its_ray() -> None:
@@ -219,7 +226,7 @@ def test_a_run_of_its_own_lets_nobody_else_into_its_ray() -> None:
         host.communicate("\n", timeout=DEADLINE_S)
     assert host.returncode == 0
     assert asked.returncode != 0
-    assert "CPU" not in asked.stdout
+    assert asked.stdout == ""
     assert "token" in asked.stderr
 
 
