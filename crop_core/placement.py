@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from crop_core.box import Box
 from crop_core.subject import Thing
 
 Span = tuple[int, int]
 Range = tuple[int, int]  # the first and the last offset that will do
+
+# What is kept of a face, from the least to the most.
+_HEAD_PARTS = tuple(attrgetter(part) for part in ("face", "head", "roomy_head", "airy_head"))
 
 # A box this much longer than the window counts as fitting, its two ends cut alike: a box at IoU 0.9 with
 # the truth, which COCO counts among the best, is off by about as much.
@@ -47,10 +51,10 @@ def span_of(box: Box, axis: int) -> Span:
 def best_offset(things: Sequence[Thing], axis: int, extent: int, length: int) -> int:
     """Return where a window must start to lose least of the things.
 
-    In this order, each as far as the one before leaves room: all sure faces together, with what
-    fits of their heads and the air around them; the weightiest thing; where that one cannot fit, the weightiest sure
-    one that can; then as much weight as possible. A thing that outweighs all faces comes before
-    them.
+    In this order, each as far as the one before leaves room: all sure faces together, and what fits
+    of their heads; the weightiest thing; the air around the heads; where the weightiest cannot fit, the
+    weightiest sure one that can; then as much weight as possible. A thing that outweighs all faces
+    comes before them.
 
     The value of a place changes course only where an edge of a box meets an edge of the window:
     trying those places is an exact search.
@@ -121,7 +125,7 @@ def _range_for(ranked: Sequence[Thing], axis: int, room: Range, length: int) -> 
     main = ranked[0]
     slack = 0 if _fits(main, axis, length) else round(SLACK * length)
     faces = [thing for thing in ranked if thing.sure_face]
-    with_faces = _with_faces(faces, axis, room, length)
+    with_faces = _with_faces(faces, main, axis, room, length)
     outweighed = main.weight > sum(thing.weight for thing in faces)
     if with_faces and outweighed and not _narrowed(with_faces, span_of(main.box, axis), length, slack):
         with_faces = None
@@ -137,17 +141,28 @@ def _range_for(ranked: Sequence[Thing], axis: int, room: Range, length: int) -> 
     return room
 
 
-def _with_faces(faces: Sequence[Thing], axis: int, room: Range, length: int) -> Range | None:
-    """Return the offsets that hold all faces, if they fit together; with their heads, if those do; with the air."""
+def _with_faces(faces: Sequence[Thing], main: Thing, axis: int, room: Range, length: int) -> Range | None:
+    """Return the offsets that hold all faces, if they fit together, and what else fits with them.
+
+    That is, in this order: their heads, the whole of the main thing, the air around the heads. Where the air
+    does not fit with the rest, there is as much of it as can be.
+    """
     if not faces:
         return None
-    bare = _hull([span_of(thing.face, axis) for thing in faces if thing.face])
+    bare, heads, roomy, airy = (_hull([span_of(part(thing), axis) for thing in faces]) for part in _HEAD_PARTS)
     if bare[1] - bare[0] > NEARLY * length:
         return None
-    heads = _hull([span_of(thing.head, axis) for thing in faces if thing.head])
-    airy = _hull([span_of(thing.airy_head, axis) for thing in faces if thing.airy_head])
     held = _narrowed(room, bare, length)
-    return held and (_narrowed(held, _as_much_of(airy, (heads, bare), length), length) or held)
+    if not held:
+        return None
+    air = _as_much_of(airy, (roomy, heads, bare), length)
+    body = span_of(main.box, axis)
+    if body[1] - body[0] <= length:
+        with_heads = _narrowed(held, _as_much_of(heads, (bare,), length), length) or held
+        whole = _narrowed(with_heads, body, length)
+        if whole:
+            return _nearest(whole, _holding(air, length))
+    return _narrowed(held, air, length) or held
 
 
 def _as_much_of(wanted: Span, parts: Sequence[Span], length: int) -> Span:
@@ -176,6 +191,11 @@ def _narrowed(room: Range, span: Span, length: int, slack: int = 0) -> Range | N
     first, last = _holding(span, length)
     low, high = max(room[0], first - slack), min(room[1], last + slack)
     return (low, high) if low <= high else None
+
+
+def _nearest(room: Range, wanted: Range) -> Range:
+    """Return what the two share, or where they share nothing the offset of `room` that is nearest to the wanted."""
+    return min(max(room[0], wanted[0]), room[1]), max(min(room[1], wanted[1]), room[0])
 
 
 def _hull(spans: Sequence[Span]) -> Span:

@@ -48,7 +48,8 @@ class Thing:
         face: Its faces, bare; none where it has none.
         head: Its faces with the headroom above them, as far as the person's box goes; where a standing
             person has no face, the top of the box.
-        airy_head: Its faces with a margin for the detector's error, and all of the headroom above that.
+        roomy_head: Its faces with all of the headroom above them.
+        airy_head: The same with a margin for the detector's error around each face.
         sure_face: Whether one of the faces is beyond doubt.
         gaze: For a lone face the point (x, y) between the eyes, and how far the nose points to
             the side, in eye distances, right positive.
@@ -61,6 +62,7 @@ class Thing:
     box: Box
     face: Box | None
     head: Box | None
+    roomy_head: Box | None
     airy_head: Box | None
     sure_face: bool
     gaze: tuple[float, float, float] | None
@@ -127,12 +129,13 @@ def _thing(
     first = detections[members[0]]
     sure = [i for i in faces if detections[i].score >= SURE_FACE]
     shown = [detections[i] for i in sure or faces]
-    face = head = airy = gaze = None
+    face = head = roomy = airy = gaze = None
     if shown:
         # A person's box says where the hair ends; a lone face does not.
         top = first.box.y1 if first.label != FACE else 0.0
         face = union(d.box for d in shown).clipped(size)
         head = union(_with_headroom(d.box, request.headroom, min(top, d.box.y1)) for d in shown).clipped(size)
+        roomy = union(_with_headroom(d.box, request.headroom) for d in shown).clipped(size)
         airy = union(_with_headroom(_with_margin(d.box), request.headroom) for d in shown).clipped(size)
     if len(shown) == 1:
         gaze = _gaze(shown[0])
@@ -147,7 +150,7 @@ def _thing(
     weights = request.label_weights
     if weights:
         weight *= max(weights.get(detections[i].label, 0.0) for i in members)
-    return Thing(tuple(members), first.label, first.score, box, face, head, airy, bool(sure), gaze, weight)
+    return Thing(tuple(members), first.label, first.score, box, face, head, roomy, airy, bool(sure), gaze, weight)
 
 
 def _with_headroom(face: Box, headroom: float, highest: float = -math.inf) -> Box:

@@ -117,6 +117,16 @@ def test_the_weightiest_thing_is_whole_when_it_fits(
         assert all(plan.coverage[index] == pytest.approx(1) for index in main.ids)
 
 
+@given(st.integers(200, 338), st.integers(0, 62), st.floats(0, 1), st.floats(0.02, 1), st.floats(0, 2))
+def test_a_person_who_just_fits_is_whole_wherever_the_face_is(
+    height: int, top: int, face_from: float, face_share: float, headroom: float
+) -> None:
+    y1 = top + face_from * (1 - face_share) * height
+    detections = [person(200, top, 400, top + height), face(260, y1, 340, y1 + face_share * height)]
+    plan = only_plan(detections, aspect_ratio="16:9", headroom=headroom)  # a window of 338 px in the 400
+    assert plan.coverage == pytest.approx((1, 1))
+
+
 @given(scenes(labels=("face",)), RATIOS)
 def test_all_sure_heads_are_whole_when_they_fit_together(scene: tuple[Size, tuple[Detection, ...]], ratio: str) -> None:
     size, detections = scene
@@ -206,6 +216,12 @@ def test_a_head_comes_before_the_feet_when_the_person_does_not_fit() -> None:
     assert plan.coverage[1] == 1.0
     assert plan.subjects == (0, 1)
     assert plan.coverage[0] < 0.5
+
+
+def test_the_feet_come_before_the_air_above_a_head_when_the_person_fits() -> None:
+    plan = only_plan([person(200, 40, 400, 370), face(260, 60, 340, 160)], aspect_ratio="16:9")  # the window: 338 px
+    assert plan.coverage == (1.0, 1.0)
+    assert plan.window.y1 == 40 - 8  # what is left is the air's, which would go up to -1
 
 
 def test_a_head_comes_before_the_feet_when_no_face_is_seen() -> None:

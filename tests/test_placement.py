@@ -69,6 +69,13 @@ def test_faces_that_just_fit_together_have_of_the_air_what_is_left_in_proportion
     assert best_offset(things(face(100, 300, 40), face(350, 300, 120)), 0, 1000, 380) == 98
 
 
+def test_the_headroom_comes_before_the_margin_under_a_chin() -> None:
+    # The face is 200 px high and wants 80 px of headroom, and a margin of 30 at either end: 10 are left for them.
+    person = Detection("person", 0.9, Box(300, 290, 700, 900))
+    offset = best_offset(things(person, face(400, 300, 200)), 1, 1000, 290)
+    assert 300 - 80 - 10 <= offset <= 300 - 80
+
+
 def test_a_thing_that_outweighs_all_faces_comes_before_them() -> None:
     offset = best_offset(things(object_(500, 880), face(0, 300, 40)), 0, 1000, 400)
     assert offset <= 500

@@ -49,6 +49,7 @@ def test_a_persons_head_ends_where_the_person_does_and_a_lone_ones_at_the_headro
     (person,) = things(detection("person", 0, 45, 100, 300), face)
     (lone,) = things(face)
     assert (person.head, lone.head) == (Box(40, 45, 60, 80), Box(40, 38, 60, 80))
+    assert person.roomy_head == lone.roomy_head == Box(40, 38, 60, 80)
     assert person.airy_head is not None
     assert person.airy_head.y1 == pytest.approx(50 - 4.5 - 0.4 * 39)  # 15 % of margin, and the headroom of that
 
