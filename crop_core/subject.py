@@ -26,6 +26,10 @@ SURE_FACE = 0.5
 FACE_TO_PERSON = 8
 # The head of a standing person whose face was not seen is this part of the box (the same canon), from its top.
 HEAD_OF_PERSON = 1 / 7.5
+# An animal whose box is taller than wide stands with its neck up or sits; the head of a cat or a dog that sits is the
+# upper third of it, that of a giraffe less.
+HEAD_OF_ANIMAL = 1 / 3
+ANIMALS = frozenset(("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe"))
 # Below a request's threshold, boxes down to this score still have a say in where a window lies. Of
 # those below, nine of ten are wrong (see `_likelihood`).
 WEAK_SCORE = 0.2
@@ -46,8 +50,8 @@ class Thing:
         score: How sure the detector is.
         box: All of it.
         face: Its faces, bare; none where it has none.
-        head: Its faces with the headroom above them, as far as the person's box goes; where a standing
-            person has no face, the top of the box.
+        head: Its faces with the headroom above them, as far as the person's box goes; where a person or an
+            animal that is taller than wide has no face, the top of the box.
         roomy_head: Its faces with all of the headroom above them.
         airy_head: The same with a margin for the detector's error around each face.
         sure_face: Whether one of the faces is beyond doubt.
@@ -143,8 +147,9 @@ def _thing(
         box = _with_headroom(first.box, request.headroom).clipped(size)
     else:
         box = union(detections[i].box for i in members if i not in faces).clipped(size)
-    if first.label == PERSON and face is None and box.height > box.width:
-        head = Box(box.x1, box.y1, box.x2, box.y1 + HEAD_OF_PERSON * box.height)
+    part = HEAD_OF_PERSON if first.label == PERSON else HEAD_OF_ANIMAL if first.label in ANIMALS else 0
+    if part and face is None and box.height > box.width:
+        head = Box(box.x1, box.y1, box.x2, box.y1 + part * box.height)
     # A box around several faces is a group, and worth all of them.
     weight = max(_importance(first, size), sum(_importance(face, size) for face in shown))
     weights = request.label_weights

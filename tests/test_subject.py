@@ -87,10 +87,12 @@ def test_a_sure_face_belongs_to_its_person_wherever_it_lies() -> None:
     [
         pytest.param(detection("person", 100, 50, 200, 350), Box(100, 50, 200, 90), id="standing"),
         pytest.param(detection("person", 100, 50, 500, 350), None, id="lying"),
-        pytest.param(detection("dog", 100, 50, 200, 350), None, id="no person"),
+        pytest.param(detection("giraffe", 100, 50, 200, 350), Box(100, 50, 200, 150), id="an animal"),
+        pytest.param(detection("giraffe", 100, 50, 500, 350), None, id="a wide animal"),
+        pytest.param(detection("vase", 100, 50, 200, 350), None, id="no living thing"),
     ],
 )
-def test_the_head_of_a_standing_person_is_at_the_top_where_no_face_is_seen(seen: Detection, head: Box | None) -> None:
+def test_the_head_of_who_stands_is_at_the_top_where_no_face_is_seen(seen: Detection, head: Box | None) -> None:
     (thing,) = things(seen)
     assert (thing.face, thing.head) == (None, head)
 
