@@ -166,12 +166,16 @@ def _with_faces(faces: Sequence[Thing], main: Thing, axis: int, room: Range, len
 
 
 def _as_much_of(wanted: Span, parts: Sequence[Span], length: int) -> Span:
-    """Return what fits of the wanted span: all of it, else the first part that fits and around it all ends alike."""
+    """Return what fits of the wanted span: all of it, else the first part that fits, and the rest shared by both ends.
+
+    Each end gets half, and what the other end has no use for.
+    """
     if wanted[1] - wanted[0] <= length:
         return wanted
     low, high = next((part for part in parts if part[1] - part[0] <= length), parts[-1])
-    left_out, missing = max(0, length - (high - low)), max(1, low - wanted[0] + wanted[1] - high)
-    start = low - round((low - wanted[0]) * left_out / missing)
+    room = max(0, length - (high - low))
+    before, after = low - wanted[0], wanted[1] - high
+    start = low - min(before, max(room // 2, room - after))
     return start, start + max(length, high - low)
 
 
