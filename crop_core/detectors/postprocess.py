@@ -190,7 +190,7 @@ def all_settled(
     groups = _groups(wide)
     near = max(iou_threshold, FUSED_IOU)  # who lets more of them stand wants them apart
     kept = _nms(wide, groups, near)
-    rows = _fused(wide, groups, kept, min(near, 0.99)).float().cpu()  # each box is itself within that
+    rows = _fused(wide, groups, kept, min(near, 0.99)).float().cpu()  # at 1 a box would not count for itself
     if not rows.isfinite().all():
         raise DeviceError("The network's scores are no numbers: the device does not compute right. Start anew.")
     if iou_threshold < near:
