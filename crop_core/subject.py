@@ -24,12 +24,10 @@ SURE_FACE = 0.5
 # A sure face weighs what the person it belongs to would, seen from the waist up: a figure is about 7.5
 # heads tall and two wide, of which the upper half has 8 head areas (the artists' canon).
 FACE_TO_PERSON = 8
-# The head of a standing person whose face was not seen is this part of the box (the same canon), from its top.
-HEAD_OF_PERSON = 1 / 7.5
-# An animal whose box is taller than wide stands with its neck up or sits; the head of a cat or a dog that sits is the
-# upper third of it, that of a giraffe less.
-HEAD_OF_ANIMAL = 1 / 3
-ANIMALS = frozenset(("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe"))
+# Where no face is seen, the head of who stands is this part of the box, from its top: of a person by the same canon; of
+# an animal that is taller than wide a third, as of a cat or a dog that sits, where a giraffe's is less.
+_ANIMALS = ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe")
+HEAD_SHARES = {PERSON: 1 / 7.5} | dict.fromkeys(_ANIMALS, 1 / 3)
 # Below a request's threshold, boxes down to this score still have a say in where a window lies. Of
 # those below, nine of ten are wrong (see `_likelihood`).
 WEAK_SCORE = 0.2
@@ -147,9 +145,8 @@ def _thing(
         box = _with_headroom(first.box, request.headroom).clipped(size)
     else:
         box = union(detections[i].box for i in members if i not in faces).clipped(size)
-    part = HEAD_OF_PERSON if first.label == PERSON else HEAD_OF_ANIMAL if first.label in ANIMALS else 0
-    if part and face is None and box.height > box.width:
-        head = Box(box.x1, box.y1, box.x2, box.y1 + part * box.height)
+    if first.label in HEAD_SHARES and face is None and box.height > box.width:
+        head = Box(box.x1, box.y1, box.x2, box.y1 + HEAD_SHARES[first.label] * box.height)
     # A box around several faces is a group, and worth all of them.
     weight = max(_importance(first, size), sum(_importance(face, size) for face in shown))
     weights = request.label_weights
