@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from crop_core import detectors
-from crop_core.accelerator import AcceleratedPhoto
 from crop_core.attempts import ALONE, Attempt, answers, attempts, free_memory, is_out_of_memory
 from crop_core.detection import Detection
 from crop_core.detectors import Detector, load_detector
@@ -28,9 +27,10 @@ from crop_core.device import resolve_device
 from crop_core.encode import encode, file_name, format_for
 from crop_core.errors import CropError, DeviceError, ImageError, WeightsError
 from crop_core.framing import plan_crops
-from crop_core.limits import check_crops
 from crop_core.many import batched, in_order
-from crop_core.photo import Photo, in_srgb, open_photo
+from crop_core.photo.decode_on_gpu import AcceleratedPhoto
+from crop_core.photo.limits import check_crops
+from crop_core.photo.photo import Photo, in_srgb, open_photo
 from crop_core.preview import draw_preview
 from crop_core.render import on_white, render
 from crop_core.request import CropRequest

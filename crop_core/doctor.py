@@ -392,7 +392,7 @@ def _check_decoder(device: torch.device) -> str:
     import torch
     from torchvision.io import ImageReadMode, decode_jpeg
 
-    from crop_core.photo import open_photo
+    from crop_core.photo.photo import open_photo
 
     data = torch.frombuffer(bytearray(_probe()), dtype=torch.uint8)
     ours = decode_jpeg(data, ImageReadMode.RGB, device=device).cpu().float()

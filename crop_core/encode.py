@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from crop_core.accelerator import encode_jpeg
+from crop_core.photo.decode_on_gpu import encode_jpeg
 from crop_core.render import on_white
 from crop_core.request import MATCH_INPUT
 

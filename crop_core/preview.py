@@ -10,7 +10,7 @@ from torch import Tensor
 
 from crop_core.box import Size
 from crop_core.detection import Detection
-from crop_core.photo import reopened
+from crop_core.photo.photo import reopened
 from crop_core.result import Crop
 
 SHEET_HEIGHT = 560  # px

@@ -13,7 +13,7 @@ from conftest import STORED_AS, encoded
 from PIL import Image
 
 from crop_core import ImageError
-from crop_core.photo import open_photo
+from crop_core.photo.photo import open_photo
 
 ORIENTATION_TAG = 0x0112
 

@@ -14,7 +14,7 @@ from crop_core.detectors import ACCURATE, NAMES, Detector, load_detector, resolv
 from crop_core.detectors.postprocess import View
 from crop_core.device import precision
 from crop_core.errors import RequestError, WeightsError
-from crop_core.photo import open_photo
+from crop_core.photo.photo import open_photo
 
 CPU = torch.device("cpu")
 CPU_FLAGS = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""

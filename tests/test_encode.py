@@ -10,7 +10,7 @@ from PIL import Image, ImageCms, JpegImagePlugin
 from torch import Tensor
 
 from crop_core.encode import MATCHING, encode, file_name, format_for
-from crop_core.photo import open_photo
+from crop_core.photo.photo import open_photo
 from crop_core.request import CropRequest
 
 FORMATS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "avif": "AVIF"}

@@ -14,7 +14,7 @@ from crop_core.detection import LABELS
 from crop_core.detectors import Detector, load_detector, yunet
 from crop_core.detectors.looks import Glance, counted, has_small_figures, is_clear, wanted
 from crop_core.detectors.postprocess import Candidates, View
-from crop_core.photo import open_photo
+from crop_core.photo.photo import open_photo
 
 SIZE = Size(1000, 800)
 Row = tuple[str, float, tuple[float, float, float, float]]

@@ -16,7 +16,7 @@ from crop_core.box import Size
 from crop_core.detection import COCO_LABELS
 from crop_core.detectors.nanodet import BINS, STRIDES, NanoDet, decoded, look, look_again, normalized
 from crop_core.detectors.postprocess import TOP_CANDIDATES, Candidates, View
-from crop_core.photo import open_photo
+from crop_core.photo.photo import open_photo
 from crop_core.weights import load_tensors
 
 DATA = Path(__file__).parent / "data"

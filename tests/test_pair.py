@@ -13,7 +13,7 @@ from conftest import SAMPLES
 
 from crop_core.detectors import load_detector
 from crop_core.detectors.pair import Pair, cores_are_free
-from crop_core.photo import open_photo
+from crop_core.photo.photo import open_photo
 
 # In a process of its own: the number of threads is the whole process's.
 COUNTS = """

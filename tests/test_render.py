@@ -10,7 +10,7 @@ from PIL import Image
 
 from crop_core import ImageError, Size, Window
 from crop_core.framing import CropPlan
-from crop_core.photo import open_photo
+from crop_core.photo.photo import open_photo
 from crop_core.render import on_white, render
 
 CPU = torch.device("cpu")

@@ -26,7 +26,7 @@ from crop_core.detectors import ACCURATE, load_detector, resolve
 from crop_core.detectors import torchvision as models
 from crop_core.detectors.postprocess import View
 from crop_core.errors import WeightsError
-from crop_core.photo import open_photo
+from crop_core.photo.photo import open_photo
 
 SMALLEST = "ssdlite320_mobilenet_v3_large"
 FROZEN = "fasterrcnn_mobilenet_v3_large_fpn"

@@ -29,7 +29,7 @@ from crop_core.batch.storage import absolute, join
 from crop_core.batch.table import NUMBER, SCHEMA, SENT_SCHEMA, TABLE, Table, row_of, table_of
 from crop_core.batch.worker import WORK, Settings, Worker
 from crop_core.errors import CropError, RequestError
-from crop_core.limits import PREFIX, limits
+from crop_core.photo.limits import PREFIX, limits
 from crop_core.request import CropRequest
 from crop_core.result import failed_record
 

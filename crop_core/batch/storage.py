@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import fsspec
 
 from crop_core.errors import CropError, RequestError
-from crop_core.limits import check_bytes, limits
+from crop_core.photo.limits import check_bytes, limits
 
 # Stores in which an object appears when all of it has arrived.
 OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oci", "r2", "memory")

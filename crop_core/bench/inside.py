@@ -15,7 +15,7 @@ from crop_core.cropper import OVERSAMPLING, Cropper
 from crop_core.detectors import yunet
 from crop_core.detectors.looks import has_small_figures
 from crop_core.detectors.postprocess import View
-from crop_core.photo import open_photo
+from crop_core.photo.photo import open_photo
 from crop_core.request import CropRequest
 from crop_core.result import CropResult
 

@@ -27,7 +27,7 @@ from PIL import Image
 from profiles import DISPLAY_P3, NEGATIVE, SRGB, in_profile, linear_gray_profile, plausible_cmyk_profile
 
 from crop_core import CropError, Cropper, CropRequest, CropResult, ImageError
-from crop_core.photo import reopened
+from crop_core.photo.photo import reopened
 
 ROOT = Path(__file__).parents[2]
 INTERESTING = (0, 1, 2, 127, 128, 255, 256, 32_767, 32_768, 65_535, 2**31 - 1, 2**31, 2**32 - 1)

@@ -21,8 +21,8 @@ from pathlib import Path
 from PIL import AvifImagePlugin, Image
 
 from crop_core.errors import ImageError
-from crop_core.format import broken, decoded, opened
-from crop_core.limits import limits, too_slow
+from crop_core.photo.file_format import broken, decoded, opened
+from crop_core.photo.limits import limits, too_slow
 
 _PIXELS, _ERROR = b"+", b"-"  # what the process answers with, in its first byte
 _BASE_MEMORY = 192 * 2**20  # bytes, of which Python takes a tenth and each of the decoder's threads some more
@@ -32,7 +32,9 @@ _ROWS = 256  # how many rows are sent at once
 _DAY_S = 86_400
 
 # -I and -S leave out what else Python would read at its start, and take 30 ms off it.
-_START = "import sys; sys.path[:] = {path!r}; from crop_core.decoder import main; main({arguments!r})"
+_START = (
+    "import sys; sys.path[:] = {path!r}; from crop_core.photo.decode_in_subprocess import main; main({arguments!r})"
+)
 
 
 def decoded_apart(data: bytes, kind: str, size: tuple[int, int], mode: str) -> Image.Image:

@@ -28,8 +28,8 @@ from PIL import Image
 from profiles import linear_gray_profile
 
 from crop_core import ImageError, Size, Window
-from crop_core.limits import Limits
-from crop_core.photo import open_photo, read_photo
+from crop_core.photo.limits import Limits
+from crop_core.photo.photo import open_photo, read_photo
 
 ORIENTATIONS = tuple(STORED_AS)
 

@@ -17,7 +17,7 @@ from torchvision.transforms.v2 import functional as T
 
 from crop_core.attempts import answers, is_out_of_memory
 from crop_core.box import Size, Window
-from crop_core.photo import Photo, upright
+from crop_core.photo.photo import Photo, upright
 
 # Beyond this a picture is decoded by the CPU, which does so at a fraction of its scale: the device's resize takes
 # four bytes a value, 600 MB here.

@@ -14,16 +14,16 @@ from PIL import Image, ImageCms
 from torchvision.transforms.v2 import functional as T
 
 from crop_core import Cropper, CropRequest, ImageError
-from crop_core.accelerator import (
-    AcceleratedPhoto,
-    encode_jpeg,
-    with_profile,
-)
 from crop_core.bench.pictures import photo_like
 from crop_core.box import Size, Window
 from crop_core.detectors import load_detector
 from crop_core.detectors.postprocess import View
-from crop_core.photo import open_photo, upright
+from crop_core.photo.decode_on_gpu import (
+    AcceleratedPhoto,
+    encode_jpeg,
+    with_profile,
+)
+from crop_core.photo.photo import open_photo, upright
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -13,8 +13,8 @@ from pictures import WRITERS, assert_reads_well
 from PIL import Image
 
 from crop_core import ImageError
-from crop_core.format import format_of
-from crop_core.photo import open_photo
+from crop_core.photo.file_format import format_of
+from crop_core.photo.photo import open_photo
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from pictures import WRITERS, array_of, largest_difference, png
 from PIL import Image, ImageCms
 from profiles import SRGB, chained_profile, cmyk_profile, linear_gray_profile
 
-from crop_core.color import converted_to_srgb, is_srgb
-from crop_core.limits import Limits
-from crop_core.photo import open_photo
+from crop_core.photo.color import converted_to_srgb, is_srgb
+from crop_core.photo.limits import Limits
+from crop_core.photo.photo import open_photo
 
 
 class TestDepth:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from PIL import JpegImagePlugin
 
 from crop_core.errors import ImageError
-from crop_core.limits import check_exif, limits
+from crop_core.photo.limits import check_exif, limits
 
 # ---- PNG
 

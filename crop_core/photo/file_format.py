@@ -26,10 +26,10 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from crop_core.color import as_rgb
 from crop_core.errors import ImageError
-from crop_core.limits import check_exif, limits, too_large, too_slow
-from crop_core.structure import check_index, check_segments, check_tags, png_chunks
+from crop_core.photo.color import as_rgb
+from crop_core.photo.header_checks import check_index, check_segments, check_tags, png_chunks
+from crop_core.photo.limits import check_exif, limits, too_large, too_slow
 
 # These decoders take a file whole, and their time has no bound by the file's size or its pixels.
 _DECODED_APART = ("AVIF", "HEIF", "TIFF")

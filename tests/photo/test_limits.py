@@ -24,9 +24,10 @@ from pictures import WRITERS, assert_reads_well, chunk, exif_bytes, heic, png
 from PIL import Image
 from profiles import SRGB
 
-from crop_core import CropError, Cropper, CropRequest, ImageError, RequestError, Size, decoder
-from crop_core.limits import Limits, limits
-from crop_core.photo import open_photo
+from crop_core import CropError, Cropper, CropRequest, ImageError, RequestError, Size
+from crop_core.photo import decode_in_subprocess as decoder
+from crop_core.photo.limits import Limits, limits
+from crop_core.photo.photo import open_photo
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -497,7 +498,7 @@ class TestDeadline:
             pytest.raises(ImageError, match="did not decode within 1 seconds"),
         ):
             open_photo(APART[kind]).pixels()
-        assert children_named("crop_core.decoder") == []
+        assert children_named("crop_core.photo.decode_in_subprocess") == []
 
     @pytest.mark.parametrize("kind", APART)
     def test_a_decoder_that_crashes_costs_the_picture_alone(self, kind: str) -> None:
@@ -530,7 +531,7 @@ class TestProcess:
         program = f"""
 import sys
 sys.path[:] = {paths!r}
-from crop_core.photo import open_photo
+from crop_core.photo.photo import open_photo
 assert open_photo(open("picture", "rb").read()).pixels().shape == (3, 48, 64)
 """
         run = [sys.executable, "-I", "-S", "-c", program]
@@ -542,7 +543,7 @@ assert open_photo(open("picture", "rb").read()).pixels().shape == (3, 48, 64)
                 open_photo(data).pixels()
         assert capfd.readouterr() == ("", "")
         if Path("/proc/self/task").is_dir():
-            assert children_named("crop_core.decoder") == []
+            assert children_named("crop_core.photo.decode_in_subprocess") == []
 
     def test_who_ignores_the_end_of_child_processes_gets_the_picture_too(self) -> None:
         usual = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -558,7 +559,7 @@ assert open_photo(open("picture", "rb").read()).pixels().shape == (3, 48, 64)
         program = f"""
 import sys
 sys.path[:] = {[str(ROOT), *sys.path]!r}
-from crop_core.decoder import main
+from crop_core.photo.decode_in_subprocess import main
 main(("TIFF", (64, 48), "RGB"))
 """
         keeper = os.open(pipe, os.O_RDWR)  # so that its input never ends

@@ -1,0 +1,1 @@
+"""From a picture file's bytes to upright pixels. Knows no boxes and no requests."""
