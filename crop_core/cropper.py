@@ -18,11 +18,12 @@ from threading import Lock
 import torch
 from torch import Tensor
 
-from crop_core import detectors
 from crop_core.attempts import ALONE, Attempt, answers, attempts, free_memory, is_out_of_memory
+from crop_core.detect import detector as detectors
+from crop_core.detect.detector import Detector, load_detector
+from crop_core.detect.merge_boxes import View
+from crop_core.detect.spectral_saliency import saliency_grid
 from crop_core.detection import Detection
-from crop_core.detectors import Detector, load_detector
-from crop_core.detectors.postprocess import View
 from crop_core.device import resolve_device
 from crop_core.encode import encode, file_name, format_for
 from crop_core.errors import CropError, DeviceError, ImageError, WeightsError
@@ -35,7 +36,6 @@ from crop_core.preview import draw_preview
 from crop_core.render import on_white, render
 from crop_core.request import CropRequest
 from crop_core.result import Crop, CropResult
-from crop_core.saliency import saliency_grid
 from crop_core.subject import WEAK_SCORE, subjects_among
 
 # A decode of twice the pixels that the networks see takes hardly longer than one that just suffices (reading the

@@ -26,10 +26,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from crop_core.detect.weights import SHA256, checked_bytes
 from crop_core.detection import Detection
 from crop_core.device import resolve_device
 from crop_core.errors import CropError, DeviceError
-from crop_core.weights import SHA256, checked_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -437,7 +437,8 @@ def _accurate_weights(device: str) -> Finding:
     """Examine the file that a GPU's `auto` takes when it is there; elsewhere nobody needs it."""
     import torch
 
-    from crop_core.detectors import ACCURATE, torchvision
+    from crop_core.detect import torchvision_models as torchvision
+    from crop_core.detect.detector import ACCURATE
 
     what = f"weights of {ACCURATE}"
     path = torchvision.weights_path(ACCURATE)

@@ -10,9 +10,9 @@ import torch
 
 from crop_core import Cropper, CropRequest, DeviceError, ImageError
 from crop_core.attempts import ALONE, answers, attempts, free_memory, is_out_of_memory
+from crop_core.detect.detector import Detector
+from crop_core.detect.merge_boxes import View
 from crop_core.detection import Detection
-from crop_core.detectors import Detector
-from crop_core.detectors.postprocess import View
 
 CPU, CUDA, MPS, LOST = (torch.device(name) for name in ("cpu", "cuda", "mps", "meta"))
 

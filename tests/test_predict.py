@@ -203,7 +203,7 @@ def test_importing_the_package_opens_no_file_no_connection_and_no_process() -> N
 HEAVY = ("torch", "torchvision", "PIL", "numpy", "safetensors", "tqdm")
 
 
-@pytest.mark.parametrize("module", ["crop_core", "crop_core.cli", "crop_core.weights"])
+@pytest.mark.parametrize("module", ["crop_core", "crop_core.cli", "crop_core.detect.weights"])
 def test_a_module_that_must_start_without_pytorch_loads_the_standard_library_alone(module: str) -> None:
     code = f"import sys, {module}; print(*(set({HEAVY!r}) & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

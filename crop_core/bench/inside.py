@@ -12,9 +12,9 @@ from statistics import median, quantiles
 import torch
 
 from crop_core.cropper import OVERSAMPLING, Cropper
-from crop_core.detectors import yunet
-from crop_core.detectors.looks import has_small_figures
-from crop_core.detectors.postprocess import View
+from crop_core.detect import yunet
+from crop_core.detect.merge_boxes import View
+from crop_core.detect.second_look import has_small_figures
 from crop_core.photo.photo import open_photo
 from crop_core.request import CropRequest
 from crop_core.result import CropResult

@@ -35,7 +35,7 @@ def run(
         device: One of `crop_core.device.DEVICES`.
         sample: The picture that the photos show.
         parts: Some of `PARTS`.
-        detector: One of `crop_core.detectors.NAMES`.
+        detector: One of `crop_core.detect.detector.NAMES`.
 
     Returns:
         Values of JSON: times in milliseconds, cold starts in seconds, memory in MB.

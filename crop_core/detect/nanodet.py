@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from crop_core.detect.merge_boxes import Candidates, View, best_candidates, by_shape, letterboxed, padded
+from crop_core.detect.second_look import Glance, Look
 from crop_core.detection import COCO_LABELS
-from crop_core.detectors.looks import Glance, Look
-from crop_core.detectors.postprocess import Candidates, View, best_candidates, by_shape, letterboxed, padded
 
 STRIDES = (8, 16, 32)
 # Of more channels than these, oneDNN's 1x1 convolutions on a CPU without AVX-512 add up in an order that depends on

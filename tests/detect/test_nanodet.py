@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from crop_core.box import Size
+from crop_core.detect.merge_boxes import TOP_CANDIDATES, Candidates, View
+from crop_core.detect.nanodet import BINS, STRIDES, NanoDet, decoded, look, look_again, normalized
+from crop_core.detect.weights import load_tensors
 from crop_core.detection import COCO_LABELS
-from crop_core.detectors.nanodet import BINS, STRIDES, NanoDet, decoded, look, look_again, normalized
-from crop_core.detectors.postprocess import TOP_CANDIDATES, Candidates, View
 from crop_core.photo.photo import open_photo
-from crop_core.weights import load_tensors
 
 DATA = Path(__file__).parent / "data"
 EVERY = {8: 15, 16: 5, 32: 1}  # which cells make_nanodet_reference.py kept

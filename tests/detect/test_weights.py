@@ -15,11 +15,11 @@ import pytest
 import safetensors.torch
 import torch
 
-from crop_core import weights
-from crop_core.detectors.nanodet import NanoDet
-from crop_core.detectors.yunet import HEADS, YuNet
+from crop_core.detect import weights
+from crop_core.detect.nanodet import NanoDet
+from crop_core.detect.weights import SHA256, check_sha256, convert, load_tensors
+from crop_core.detect.yunet import HEADS, YuNet
 from crop_core.errors import WeightsError
-from crop_core.weights import SHA256, check_sha256, convert, load_tensors
 
 DATA = Path(__file__).parent / "data"
 NANODET, YUNET = "nanodet_g.safetensors", "yunet_2023mar.safetensors"

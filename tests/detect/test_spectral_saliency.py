@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from crop_core import Size, Window
-from crop_core.saliency import LONGEST_SIDE, SMALLEST_SIDE, saliency_grid
+from crop_core.detect.spectral_saliency import LONGEST_SIDE, SMALLEST_SIDE, saliency_grid
 
 BRIGHT, DARK = (250, 240, 40), (10, 10, 10)
 REACH = 4  # cells; the blur's kernel of 9 spreads a point this far

@@ -16,10 +16,10 @@ from PIL import Image
 from torch import Tensor
 
 from crop_core.box import Box, Size
+from crop_core.detect.merge_boxes import Candidates, settled
+from crop_core.detect.weights import load_tensors
+from crop_core.detect.yunet import FAR, HEADS, NEAR, STRIDES, YuNet, as_input, decoded, has_far_view, propose
 from crop_core.detection import FACE, Detection
-from crop_core.detectors.postprocess import Candidates, settled
-from crop_core.detectors.yunet import FAR, HEADS, NEAR, STRIDES, YuNet, as_input, decoded, has_far_view, propose
-from crop_core.weights import load_tensors
 
 ORIGINAL = Path(__file__).parent / "data" / "yunet_2023mar.onnx"
 ORIGINAL_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"

@@ -10,10 +10,11 @@ from conftest import SAMPLES
 from torch import Tensor
 
 from crop_core.box import Size
+from crop_core.detect import yunet
+from crop_core.detect.detector import Detector, load_detector
+from crop_core.detect.merge_boxes import Candidates, View
+from crop_core.detect.second_look import Glance, counted, has_small_figures, is_clear, wanted
 from crop_core.detection import LABELS
-from crop_core.detectors import Detector, load_detector, yunet
-from crop_core.detectors.looks import Glance, counted, has_small_figures, is_clear, wanted
-from crop_core.detectors.postprocess import Candidates, View
 from crop_core.photo.photo import open_photo
 
 SIZE = Size(1000, 800)
@@ -128,5 +129,5 @@ def test_device_that_is_not_asked_gives_what_a_cpu_gives(monkeypatch: pytest.Mon
     views = [view_of(sample) for sample in ("astronaut.jpg", "cat.jpg", "coffee.jpg", "pair.jpg", "rocket.jpg")]
     detector = load_detector("fast", torch.device("cpu"), torch.float32)
     asked = detector.detect_all(views, 0.1, 0.5)
-    monkeypatch.setattr("crop_core.detectors.wanted", lambda answers: list(range(len(answers))))
+    monkeypatch.setattr("crop_core.detect.detector.wanted", lambda answers: list(range(len(answers))))
     assert detector.detect_all(views, 0.1, 0.5) == asked

@@ -11,14 +11,14 @@ import pytest
 import torch
 from conftest import SAMPLES
 
-from crop_core.detectors import load_detector
-from crop_core.detectors.pair import Pair, cores_are_free
+from crop_core.detect.detector import load_detector
+from crop_core.detect.parallel_networks import Pair, cores_are_free
 from crop_core.photo.photo import open_photo
 
 # In a process of its own: the number of threads is the whole process's.
 COUNTS = """
 import threading, torch
-from crop_core.detectors.pair import Pair
+from crop_core.detect.parallel_networks import Pair
 for threads in (1, 2, 3, 8):
     torch.set_num_threads(threads)
     pair = Pair()
@@ -75,7 +75,7 @@ def test_busy_cores_have_the_networks_side_by_side(monkeypatch: pytest.MonkeyPat
         assert detector._pair
         runs, run = [], detector._pair.run
         monkeypatch.setattr(detector._pair, "run", lambda *both: runs.append(both) or run(*both))
-        monkeypatch.setattr("crop_core.detectors.cores_are_free", lambda: free)
+        monkeypatch.setattr("crop_core.detect.detector.cores_are_free", lambda: free)
         detector.detect(photo.pixels(), photo.size, 0.3, 0.5)
     finally:
         torch.set_num_threads(before)
@@ -83,7 +83,7 @@ def test_busy_cores_have_the_networks_side_by_side(monkeypatch: pytest.MonkeyPat
 
 
 def test_networks_side_by_side_find_what_they_find_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crop_core.detectors.cores_are_free", lambda: False)
+    monkeypatch.setattr("crop_core.detect.detector.cores_are_free", lambda: False)
     photo = open_photo((SAMPLES / "pair.jpg").read_bytes())
     before, found = torch.get_num_threads(), []
     try:

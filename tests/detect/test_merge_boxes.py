@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from crop_core.box import Size
-from crop_core.detection import FACE, LABELS, Detection
-from crop_core.detectors.postprocess import (
+from crop_core.detect.merge_boxes import (
     DUPLICATE_IOU,
     DUPLICATE_SCORE,
     FUSED_IOU,
@@ -31,6 +30,7 @@ from crop_core.detectors.postprocess import (
     padded,
     settled,
 )
+from crop_core.detection import FACE, LABELS, Detection
 from crop_core.errors import DeviceError
 
 XYXY = tuple[float, float, float, float]

@@ -13,13 +13,12 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from crop_core import weights
 from crop_core.box import Size
+from crop_core.detect import nanodet, torchvision_models, weights, yunet
+from crop_core.detect.merge_boxes import Candidates, View, all_settled
+from crop_core.detect.parallel_networks import Pair, cores_are_free
+from crop_core.detect.second_look import Glance, counted, has_small_figures, is_clear, wanted
 from crop_core.detection import Detection
-from crop_core.detectors import nanodet, torchvision, yunet
-from crop_core.detectors.looks import Glance, counted, has_small_figures, is_clear, wanted
-from crop_core.detectors.pair import Pair, cores_are_free
-from crop_core.detectors.postprocess import Candidates, View, all_settled
 from crop_core.device import precision
 from crop_core.errors import RequestError
 
@@ -152,14 +151,14 @@ def resolve(name: str, device: torch.device) -> str:
         return name
     if device.type != "cuda":
         return "fast"
-    return "accurate" if torchvision.weights_path(ACCURATE).is_file() else "balanced"
+    return "accurate" if torchvision_models.weights_path(ACCURATE).is_file() else "balanced"
 
 
 def load_detector(name: str, device: torch.device, dtype: torch.dtype | None = None) -> Detector:
     """Return the detector of that name, its weights loaded onto the device.
 
     Args:
-        name: One of `NAMES` or of `torchvision.MODELS`.
+        name: One of `NAMES` or of `torchvision_models.MODELS`.
         device: Where the networks run.
         dtype: What their convolutions compute with; the device's own `precision` when none.
 
@@ -170,24 +169,24 @@ def load_detector(name: str, device: torch.device, dtype: torch.dtype | None = N
     dtype = dtype or precision(device)
     name = resolve(name, device)
     name = ACCURATE if name == "accurate" else name
-    if name not in ("fast", "balanced", *torchvision.MODELS):
-        raise RequestError(f"detector is one of {', '.join(NAMES + torchvision.MODELS)}; got {name!r}.")
+    if name not in ("fast", "balanced", *torchvision_models.MODELS):
+        raise RequestError(f"detector is one of {', '.join(NAMES + torchvision_models.MODELS)}; got {name!r}.")
     on_gpu = device.type != "cpu"  # a CPU is busy with one picture, and several at once only wait for one another
     faces = _ready(yunet.YuNet(), "yunet_2023mar.safetensors", device, dtype)
 
     def find_faces(views: Sequence[View], longest_side: int) -> list[Candidates]:
         return yunet.propose_all(faces, views, longest_side)
 
-    if name in torchvision.MODELS:
+    if name in torchvision_models.MODELS:
         # Nobody has measured what bfloat16 costs these in precision, so a CPU computes them in single.
         narrow = dtype if device.type == "cuda" else torch.float32
-        model = torchvision.converted(torchvision.load(name), device, narrow)
+        model = torchvision_models.converted(torchvision_models.load(name), device, narrow)
 
         def look_once(views: Sequence[View]) -> list[Glance]:
-            return [Glance(candidates) for candidates in torchvision.propose_all(model, name, views)]
+            return [Glance(candidates) for candidates in torchvision_models.propose_all(model, name, views)]
 
         batch = LARGE_BATCH if on_gpu else 1
-        return Detector(name, torchvision.LONGEST_SIDE, look_once, None, find_faces, batch)
+        return Detector(name, torchvision_models.LONGEST_SIDE, look_once, None, find_faces, batch)
     objects = _ready(nanodet.NanoDet(), "nanodet_g.safetensors", device, dtype)
     sides = (416,) if name == "fast" else (416, 640)
     shown = "nanodet-g" if name == "fast" else "nanodet-g-416-640"

@@ -1,0 +1,1 @@
+"""From pixels to detections and to what stands out. Knows no requests."""
