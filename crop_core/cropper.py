@@ -27,7 +27,8 @@ from crop_core.detection import Detection
 from crop_core.device import resolve_device
 from crop_core.encode import encode, file_name, format_for
 from crop_core.errors import CropError, DeviceError, ImageError, WeightsError
-from crop_core.framing import plan_crops
+from crop_core.frame.plan import plan_crops
+from crop_core.frame.subjects import WEAK_SCORE, subjects_among
 from crop_core.many import batched, in_order
 from crop_core.photo.decode_on_gpu import AcceleratedPhoto
 from crop_core.photo.limits import check_crops
@@ -36,7 +37,6 @@ from crop_core.preview import draw_preview
 from crop_core.render import on_white, render
 from crop_core.request import CropRequest
 from crop_core.result import Crop, CropResult
-from crop_core.subject import WEAK_SCORE, subjects_among
 
 # A decode of twice the pixels that the networks see takes hardly longer than one that just suffices (reading the
 # entropy code is most of the work), and serves most crops too, so that a picture is decoded once.

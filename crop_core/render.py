@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from crop_core.box import Size
-from crop_core.framing import CropPlan
+from crop_core.frame.plan import CropPlan
 from crop_core.photo.decode_on_gpu import AcceleratedPhoto
 from crop_core.photo.photo import Photo
 

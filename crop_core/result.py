@@ -16,7 +16,7 @@ from typing import Any
 from crop_core.box import Size, Window
 from crop_core.detection import Detection
 from crop_core.errors import OutputError
-from crop_core.framing import CropPlan
+from crop_core.frame.plan import CropPlan
 
 CONTRACT_VERSION = 1
 RECORD_NAME = "detections.json"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from crop_core import Box, Crop, Detection, Size, Window
 from crop_core.encode import encode
-from crop_core.framing import CropPlan
+from crop_core.frame.plan import CropPlan
 from crop_core.preview import BACKGROUND, BOX_COLOR, FACE_COLOR, GAP, SHEET_HEIGHT, WINDOW_COLORS, draw_preview
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -33,7 +33,7 @@ from serving import (
 
 from crop_core import CropError, CropRequest, ImageError, Size
 from crop_core.bench.server import Server, running
-from crop_core.framing import plan_crops
+from crop_core.frame.plan import plan_crops
 from crop_core.photo.photo import open_photo
 
 NO_PICTURE = "image is missing or is no upload: send the picture as an http(s) URL or as a data URI."  # predict.py's

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from crop_core.box import Box, Size, Window
 from crop_core.detection import Detection, in_order
 from crop_core.errors import ImageError
-from crop_core.framing import CropPlan, plan_crops
+from crop_core.frame.plan import CropPlan, plan_crops
+from crop_core.frame.subjects import subjects_among
 from crop_core.request import CropRequest
-from crop_core.subject import subjects_among
 
 LANDSCAPE = Size(600, 400)
 FLAT = ((0.25, 0.25), (0.25, 0.25))  # a saliency grid in which nothing stands out

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from crop_core.box import Box
-from crop_core.subject import Thing
+from crop_core.frame.subjects import Thing
 
 Span = tuple[int, int]
 Range = tuple[int, int]  # the first and the last offset that will do

@@ -4,9 +4,9 @@ from hypothesis import strategies as st
 
 from crop_core.box import Box, Size
 from crop_core.detection import Detection
-from crop_core.placement import best_offset, offset_holding, well_placed
+from crop_core.frame.place_on_axis import best_offset, offset_holding, well_placed
+from crop_core.frame.subjects import Thing, subjects_among
 from crop_core.request import CropRequest
-from crop_core.subject import Thing, subjects_among
 
 SIZE = Size(1000, 1000)
 

@@ -15,9 +15,9 @@ from fractions import Fraction
 from crop_core.box import Box, Size, Window, union
 from crop_core.detection import Detection
 from crop_core.errors import ImageError
-from crop_core.placement import best_offset, offset_holding, well_placed
+from crop_core.frame.place_on_axis import best_offset, offset_holding, well_placed
+from crop_core.frame.subjects import Thing, subjects_among
 from crop_core.request import MATCH_INPUT, MAX_OUTPUT_PIXELS, MAX_OUTPUT_SIDE, CropRequest
-from crop_core.subject import Thing, subjects_among
 
 SaliencyGrid = Sequence[Sequence[float]]
 

@@ -2,8 +2,8 @@ import pytest
 
 from crop_core.box import Box, Size
 from crop_core.detection import Detection
+from crop_core.frame.subjects import Thing, subjects_among
 from crop_core.request import CropRequest
-from crop_core.subject import Thing, subjects_among
 
 SIZE = Size(600, 400)
 AHEAD = ((40.0, 30.0), (60.0, 30.0), (50.0, 40.0), (42.0, 50.0), (58.0, 50.0))

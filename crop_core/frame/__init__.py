@@ -1,0 +1,1 @@
+"""From detections to windows: where to cut. Standard library only."""
