@@ -19,13 +19,15 @@ import torch
 from torch import Tensor
 
 from crop_core.attempts import ALONE, Attempt, answers, attempts, free_memory, is_out_of_memory
+from crop_core.cut.encode import encode, file_name, format_for
+from crop_core.cut.preview import draw_preview
+from crop_core.cut.render import on_white, render
 from crop_core.detect import detector as detectors
 from crop_core.detect.detector import Detector, load_detector
 from crop_core.detect.merge_boxes import View
 from crop_core.detect.spectral_saliency import saliency_grid
 from crop_core.detection import Detection
 from crop_core.device import resolve_device
-from crop_core.encode import encode, file_name, format_for
 from crop_core.errors import CropError, DeviceError, ImageError, WeightsError
 from crop_core.frame.plan import plan_crops
 from crop_core.frame.subjects import WEAK_SCORE, subjects_among
@@ -33,8 +35,6 @@ from crop_core.many import batched, in_order
 from crop_core.photo.decode_on_gpu import AcceleratedPhoto
 from crop_core.photo.limits import check_crops
 from crop_core.photo.photo import Photo, in_srgb, open_photo
-from crop_core.preview import draw_preview
-from crop_core.render import on_white, render
 from crop_core.request import CropRequest
 from crop_core.result import Crop, CropResult
 

@@ -21,7 +21,9 @@ from crop_core.frame.plan import CropPlan
 CONTRACT_VERSION = 1
 RECORD_NAME = "detections.json"
 PREVIEW_NAME = "preview.jpg"
-CROP_NAME = re.compile(r"\d{2,}_[a-z-]+_[a-z0-9_.]+\.(webp|jpg|png|avif)")  # as crop_core.encode.file_name makes them
+CROP_NAME = re.compile(
+    r"\d{2,}_[a-z-]+_[a-z0-9_.]+\.(webp|jpg|png|avif)"
+)  # as crop_core.cut.encode.file_name makes them
 
 
 @dataclass(frozen=True, slots=True)

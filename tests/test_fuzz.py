@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from pictures import assert_reads_well
 
 from crop_core import Cropper, CropRequest, ImageError, RequestError
+from crop_core.cut.encode import encode
 from crop_core.detection import LABELS
-from crop_core.encode import encode
 from crop_core.photo.file_format import format_of, is_decoded_apart
 from crop_core.photo.photo import in_srgb, open_photo
 from crop_core.request import MAX_ASKED_SIDE

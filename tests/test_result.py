@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from crop_core import Box, Crop, CropResult, Detection, ImageError, OutputError, Size, Window
+from crop_core.cut.encode import file_name
 from crop_core.detection import COCO_LABELS
-from crop_core.encode import file_name
 from crop_core.frame.plan import CropPlan
 from crop_core.result import CROP_NAME, PREVIEW_NAME, RECORD_NAME, failed_record
 

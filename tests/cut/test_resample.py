@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crop_core.resample import Box, resampled
+from crop_core.cut.resample import Box, resampled
 
 SIZE = (300, 240)
 

@@ -9,7 +9,7 @@ from conftest import ramp
 from PIL import Image, ImageCms, JpegImagePlugin
 from torch import Tensor
 
-from crop_core.encode import MATCHING, encode, file_name, format_for
+from crop_core.cut.encode import MATCHING, encode, file_name, format_for
 from crop_core.photo.photo import open_photo
 from crop_core.request import CropRequest
 

@@ -10,9 +10,9 @@ from PIL import Image, ImageCms
 from torch import Tensor
 
 from crop_core import Box, Crop, Detection, Size, Window
-from crop_core.encode import encode
+from crop_core.cut.encode import encode
+from crop_core.cut.preview import BACKGROUND, BOX_COLOR, FACE_COLOR, GAP, SHEET_HEIGHT, WINDOW_COLORS, draw_preview
 from crop_core.frame.plan import CropPlan
-from crop_core.preview import BACKGROUND, BOX_COLOR, FACE_COLOR, GAP, SHEET_HEIGHT, WINDOW_COLORS, draw_preview
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 GRAY = (100, 100, 100)
