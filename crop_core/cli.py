@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from crop_core.device import DEVICES
 from crop_core.errors import CropError, DeviceError, RequestError
-from crop_core.process import tune_process
 from crop_core.request import CropRequest
 from crop_core.result import RECORD_NAME, CropResult, failed_record
+from crop_core.run.process_settings import tune_process
 
 if TYPE_CHECKING:
     from crop_core import Cropper

@@ -18,7 +18,6 @@ from threading import Lock
 import torch
 from torch import Tensor
 
-from crop_core.attempts import ALONE, Attempt, answers, attempts, free_memory, is_out_of_memory
 from crop_core.cut.encode import encode, file_name, format_for
 from crop_core.cut.preview import draw_preview
 from crop_core.cut.render import on_white, render
@@ -31,12 +30,13 @@ from crop_core.device import resolve_device
 from crop_core.errors import CropError, DeviceError, ImageError, WeightsError
 from crop_core.frame.plan import plan_crops
 from crop_core.frame.subjects import WEAK_SCORE, subjects_among
-from crop_core.many import batched, in_order
 from crop_core.photo.decode_on_gpu import AcceleratedPhoto
 from crop_core.photo.limits import check_crops
 from crop_core.photo.photo import Photo, in_srgb, open_photo
 from crop_core.request import CropRequest
 from crop_core.result import Crop, CropResult
+from crop_core.run.memory_fallback import ALONE, Attempt, answers, attempts, free_memory, is_out_of_memory
+from crop_core.run.ordered_pool import batched, in_order
 
 # A decode of twice the pixels that the networks see takes hardly longer than one that just suffices (reading the
 # entropy code is most of the work), and serves most crops too, so that a picture is decoded once.

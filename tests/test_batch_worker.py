@@ -21,12 +21,12 @@ from conftest import ROOT, SAMPLES
 from objects import object_store
 
 from crop_core import cropper
-from crop_core.attempts import attempts
 from crop_core.batch.ledger import Ledger, Row
 from crop_core.batch.sources import Listed
 from crop_core.batch.table import NUMBER, SCHEMA, TABLE, Table, rows_of, table_of
 from crop_core.batch.worker import LOST, WORK, Settings, Worker
 from crop_core.errors import RequestError
+from crop_core.run.memory_fallback import attempts
 
 Crop = Callable[..., list[dict[str, Any]]]
 

@@ -34,7 +34,7 @@ if sys.argv[2] == "libvips":
     import pyvips
     work = lambda: peer(data, 1080)
 else:
-    from crop_core.process import tune_process
+    from crop_core.run.process_settings import tune_process
     tune_process()
     from crop_core import Cropper
     from crop_core.bench.inside import square_request

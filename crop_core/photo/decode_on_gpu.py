@@ -15,9 +15,9 @@ from torchvision.io import encode_jpeg as torchvision_encode_jpeg
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as T
 
-from crop_core.attempts import answers, is_out_of_memory
 from crop_core.box import Size, Window
 from crop_core.photo.photo import Photo, upright
+from crop_core.run.memory_fallback import answers, is_out_of_memory
 
 # Beyond this a picture is decoded by the CPU, which does so at a fraction of its scale: the device's resize takes
 # four bytes a value, 600 MB here.

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from crop_core import Cropper, CropRequest, DeviceError, ImageError
-from crop_core.attempts import ALONE, answers, attempts, free_memory, is_out_of_memory
 from crop_core.detect.detector import Detector
 from crop_core.detect.merge_boxes import View
 from crop_core.detection import Detection
+from crop_core.run.memory_fallback import ALONE, answers, attempts, free_memory, is_out_of_memory
 
 CPU, CUDA, MPS, LOST = (torch.device(name) for name in ("cpu", "cuda", "mps", "meta"))
 

@@ -14,12 +14,12 @@ from urllib.response import addinfourl
 import pytest
 from conftest import SAMPLES
 
-from crop_core.process import DataOnce, Scratch, tune_process
+from crop_core.run.process_settings import DataOnce, Scratch, tune_process
 
 PAGE_FAULTS = """
 import resource, sys
 from crop_core import Cropper
-from crop_core.process import keep_freed_memory
+from crop_core.run.process_settings import keep_freed_memory
 assert keep_freed_memory()
 cropper, data = Cropper(device="cpu"), open(sys.argv[1], "rb").read()
 for _ in range(12):
@@ -57,7 +57,7 @@ def test_what_the_environment_says_of_idle_threads_stands(
 
 GAPS = """
 import ctypes
-from crop_core.process import FreedMemory, _resident, keep_freed_memory
+from crop_core.run.process_settings import FreedMemory, _resident, keep_freed_memory
 assert keep_freed_memory()
 malloc, free, memset = (getattr(ctypes.CDLL(None), name) for name in ("malloc", "free", "memset"))
 malloc.restype, malloc.argtypes, free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
@@ -118,7 +118,7 @@ def test_a_temporary_file_elsewhere_clears_nothing(scratch: Scratch, tmp_path: P
 
 
 def test_the_scratch_folder_is_removed_when_the_process_ends(tmp_path: Path) -> None:
-    code = "from crop_core.process import Scratch; s = Scratch(); s.outputs.mkdir(); print(s.folder)"
+    code = "from crop_core.run.process_settings import Scratch; s = Scratch(); s.outputs.mkdir(); print(s.folder)"
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert Path(run.stdout.strip()).parent == tmp_path
@@ -126,7 +126,7 @@ def test_the_scratch_folder_is_removed_when_the_process_ends(tmp_path: Path) -> 
 
 
 ENDLESS = """
-from crop_core import process
+from crop_core.run import process_settings as process
 process._LARGEST_FILE = 100_000
 scratch = process.Scratch()
 with open(scratch.folder / "endless", "wb", buffering=0) as file:

@@ -13,7 +13,7 @@ from conftest import SAMPLES, encoded, ramp
 from PIL import Image
 
 from crop_core import CropError, Cropper, CropRequest, CropResult, ImageError, WeightsError
-from crop_core.many import batched, in_order
+from crop_core.run.ordered_pool import batched, in_order
 
 REQUEST = CropRequest(aspect_ratios=("1:1", "4:5"), width=80, output_format="jpg")
 

@@ -1,0 +1,1 @@
+"""How work is run: processes, threads, memory. Knows no pictures."""
