@@ -173,7 +173,7 @@ def _bench(
 
 
 def _doctor(device: str) -> int:
-    from crop_core.doctor import examine, runnable
+    from crop_core.doctor.report import examine, runnable
 
     findings = examine(device)
     for finding in findings:

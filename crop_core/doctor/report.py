@@ -385,7 +385,7 @@ def _check_roi_align(device: torch.device) -> str:
 
 
 def _probe() -> bytes:
-    return files(__package__).joinpath(PROBE).read_bytes()
+    return files("crop_core").joinpath(PROBE).read_bytes()
 
 
 def _check_decoder(device: torch.device) -> str:

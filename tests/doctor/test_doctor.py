@@ -21,7 +21,7 @@ import torch
 import torchvision
 from conftest import ROOT
 
-from crop_core import CropError, DeviceError, WeightsError, doctor
+from crop_core import CropError, DeviceError, WeightsError
 from crop_core.bench.server import running
 from crop_core.box import Box
 from crop_core.cli import main
@@ -29,7 +29,16 @@ from crop_core.detect import torchvision_models as models
 from crop_core.detect import weights
 from crop_core.detect.detector import ACCURATE
 from crop_core.detection import Detection
-from crop_core.doctor import Finding, cuda_trouble, examine, judged_builds, judged_kernels, ready_cropper, runnable
+from crop_core.doctor import report as doctor
+from crop_core.doctor.report import (
+    Finding,
+    cuda_trouble,
+    examine,
+    judged_builds,
+    judged_kernels,
+    ready_cropper,
+    runnable,
+)
 
 # A device that is not there: no machine has both.
 ABSENT = "mps" if torch.cuda.is_available() or not torch.backends.mps.is_available() else "cuda"

@@ -1,0 +1,1 @@
+"""Can the model run here, and if not, why."""
