@@ -32,7 +32,7 @@ from crop_core import CropRequest, cli
 from crop_core.batch import run
 from crop_core.batch.run import Options, _pool
 from crop_core.batch.sources import Listed
-from crop_core.cli import main
+from crop_core.cli.main import main
 from crop_core.errors import RequestError
 
 DEADLINE_S = 240
@@ -337,7 +337,7 @@ def test_a_cluster_crops_a_manifest_from_a_bucket_and_the_web_into_a_bucket(tmp_
 POISONED = """
 import os, sys
 from crop_core.batch import run
-from crop_core.cli import main
+from crop_core.cli.main import main
 
 class Dying(run.Worker):
     def __call__(self, block):

@@ -22,7 +22,7 @@ from objects import ObjectStore, object_store
 from crop_core import RequestError
 from crop_core.batch import sources
 from crop_core.batch.sources import Listed, list_sources
-from crop_core.cli import PICTURE_ENDINGS
+from crop_core.cli.main import PICTURE_ENDINGS
 
 
 def listed(*names: str | Path, out: str | Path = "/nowhere/out", column: str = "image") -> list[Listed]:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from crop_core.bench.inside import STAGES, Times, in_turn
 from crop_core.bench.pictures import photo_like
-from crop_core.cli import main
+from crop_core.cli.main import main
 from crop_core.errors import RequestError
 
 

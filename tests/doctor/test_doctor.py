@@ -24,7 +24,7 @@ from conftest import ROOT
 from crop_core import CropError, DeviceError, WeightsError
 from crop_core.bench.server import running
 from crop_core.box import Box
-from crop_core.cli import main
+from crop_core.cli.main import main
 from crop_core.detect import torchvision_models as models
 from crop_core.detect import weights
 from crop_core.detect.detector import ACCURATE

@@ -20,7 +20,7 @@ from conftest import ROOT, SAMPLES, encoded, ramp
 from PIL import Image
 
 from crop_core import CropRequest
-from crop_core.cli import main
+from crop_core.cli.main import main
 
 # The inputs of the model, all but `image`: the sources take its place.
 INPUTS = (

@@ -1,0 +1,1 @@
+"""The crop-core command."""
