@@ -7,9 +7,9 @@ it is first used. So the command answers at once, and `crop-core doctor` runs wh
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from crop_core.box import Box, Size, Window
 from crop_core.detection import Detection
 from crop_core.errors import CropError, DeviceError, ImageError, OutputError, RequestError, WeightsError
+from crop_core.geometry import Box, Size, Window
 from crop_core.request import CropRequest
 from crop_core.result import Crop, CropResult
 from crop_core.version import __version__

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from crop_core.box import Box
+from crop_core.geometry import Box
 
 FACE = "face"
 PERSON = "person"

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crop_core.box import Size, Window
 from crop_core.detection import Detection
 from crop_core.errors import OutputError
 from crop_core.frame.plan import CropPlan
+from crop_core.geometry import Size, Window
 
 CONTRACT_VERSION = 1
 RECORD_NAME = "detections.json"

@@ -2,8 +2,8 @@ import itertools
 
 import pytest
 
-from crop_core.box import Box
 from crop_core.detection import COCO_LABELS, LABELS, Detection, in_order
+from crop_core.geometry import Box
 
 
 def test_there_are_the_80_labels_of_coco_and_the_face() -> None:

@@ -8,8 +8,8 @@ from io import BytesIO
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from crop_core.box import Size
 from crop_core.detection import Detection
+from crop_core.geometry import Size
 from crop_core.photo.photo import reopened
 from crop_core.result import Crop
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from crop_core.box import Size
 from crop_core.frame.plan import CropPlan
+from crop_core.geometry import Size
 from crop_core.photo.decode_on_gpu import AcceleratedPhoto
 from crop_core.photo.photo import Photo
 

@@ -13,7 +13,6 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from crop_core.box import Size
 from crop_core.detect import nanodet, torchvision_models, weights, yunet
 from crop_core.detect.merge_boxes import Candidates, View, all_settled
 from crop_core.detect.parallel_networks import Pair, cores_are_free
@@ -21,6 +20,7 @@ from crop_core.detect.second_look import Glance, counted, has_small_figures, is_
 from crop_core.detection import Detection
 from crop_core.device import precision
 from crop_core.errors import RequestError
+from crop_core.geometry import Size
 
 NAMES = ("auto", "fast", "balanced", "accurate")
 ACCURATE = "fasterrcnn_resnet50_fpn_v2"

@@ -15,9 +15,9 @@ from torch import Tensor
 from torchvision.ops import batched_nms, box_area
 from torchvision.transforms.v2 import functional as T
 
-from crop_core.box import Box, Size
 from crop_core.detection import FACE, LABELS, Detection, Landmarks, in_order
 from crop_core.errors import DeviceError
+from crop_core.geometry import Box, Size
 
 PAD_TO = 32  # px; the coarsest stride of both networks
 TOP_CANDIDATES = 2000  # per network pass, before NMS; 416 px give NanoDet-g 3,549 cells of 80 scores

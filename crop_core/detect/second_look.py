@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_area, box_iou
 
-from crop_core.box import Size
 from crop_core.detect.merge_boxes import Candidates
 from crop_core.detection import LABELS, PERSON
+from crop_core.geometry import Size
 
 # Below this nine of ten boxes of NanoDet-g are wrong.
 LEAST_SCORE = 0.2

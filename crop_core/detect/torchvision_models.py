@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 
-from crop_core.box import Size
 from crop_core.detect.merge_boxes import Candidates, View, by_shape, letterboxed
 from crop_core.detect.weights import check_sha256
 from crop_core.detection import COCO_LABELS
 from crop_core.errors import WeightsError
+from crop_core.geometry import Size
 
 MODELS = (
     "fasterrcnn_resnet50_fpn_v2",  # 46.7 mAP, 43.7 M parameters

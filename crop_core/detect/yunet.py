@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from crop_core.box import Size
 from crop_core.detect.merge_boxes import Candidates, View, best_candidates, by_shape, letterboxed, padded
 from crop_core.detection import FACE, LABELS
+from crop_core.geometry import Size
 
 STRIDES = (8, 16, 32)
 # The network sees faces of about 10 to 300 px (its authors, libfacedetection.train). At 320 px on the longer side

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
-from crop_core.box import Box
 from crop_core.frame.subjects import Thing
+from crop_core.geometry import Box
 
 Span = tuple[int, int]
 Range = tuple[int, int]  # the first and the last offset that will do

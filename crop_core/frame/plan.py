@@ -12,11 +12,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from crop_core.box import Box, Size, Window, union
 from crop_core.detection import Detection
 from crop_core.errors import ImageError
 from crop_core.frame.place_on_axis import best_offset, offset_holding, well_placed
 from crop_core.frame.subjects import Thing, subjects_among
+from crop_core.geometry import Box, Size, Window, union
 from crop_core.request import MATCH_INPUT, MAX_OUTPUT_PIXELS, MAX_OUTPUT_SIDE, CropRequest
 
 SaliencyGrid = Sequence[Sequence[float]]

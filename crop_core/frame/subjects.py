@@ -9,8 +9,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from crop_core.box import Box, Size, union
 from crop_core.detection import FACE, PERSON, Detection
+from crop_core.geometry import Box, Size, union
 from crop_core.request import CropRequest
 
 # A face belongs to a person when most of it lies in the person's box, and an unsure one only where a head would

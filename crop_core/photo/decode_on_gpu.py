@@ -15,7 +15,7 @@ from torchvision.io import encode_jpeg as torchvision_encode_jpeg
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as T
 
-from crop_core.box import Size, Window
+from crop_core.geometry import Size, Window
 from crop_core.photo.photo import Photo, upright
 from crop_core.run.memory_fallback import answers, is_out_of_memory
 

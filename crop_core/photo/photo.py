@@ -12,9 +12,9 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from crop_core.box import Size, Window
 from crop_core.cut.resample import as_tensor, cut, resampled
 from crop_core.errors import ImageError
+from crop_core.geometry import Size, Window
 from crop_core.photo.color import converted_to_srgb, is_srgb
 from crop_core.photo.decode_in_subprocess import decoded_apart
 from crop_core.photo.file_format import DECODE_ERRORS, FORMATS, decoded, format_of, is_decoded_apart, opened

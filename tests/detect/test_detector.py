@@ -8,13 +8,13 @@ import pytest
 import torch
 from conftest import SAMPLES
 
-from crop_core.box import Size
 from crop_core.detect import torchvision_models as torchvision
 from crop_core.detect.detector import ACCURATE, NAMES, Detector, load_detector, resolve
 from crop_core.detect.merge_boxes import View
 from crop_core.detection import Detection
 from crop_core.device import precision
 from crop_core.errors import RequestError, WeightsError
+from crop_core.geometry import Size
 from crop_core.photo.photo import open_photo
 
 CPU = torch.device("cpu")

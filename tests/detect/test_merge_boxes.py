@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from crop_core.box import Size
 from crop_core.detect.merge_boxes import (
     DUPLICATE_IOU,
     DUPLICATE_SCORE,
@@ -32,6 +31,7 @@ from crop_core.detect.merge_boxes import (
 )
 from crop_core.detection import FACE, LABELS, Detection
 from crop_core.errors import DeviceError
+from crop_core.geometry import Size
 
 XYXY = tuple[float, float, float, float]
 Proposal = tuple[str, float, XYXY]

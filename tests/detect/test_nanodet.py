@@ -12,11 +12,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from crop_core.box import Size
 from crop_core.detect.merge_boxes import TOP_CANDIDATES, Candidates, View
 from crop_core.detect.nanodet import BINS, STRIDES, NanoDet, decoded, look, look_again, normalized
 from crop_core.detect.weights import load_tensors
 from crop_core.detection import COCO_LABELS
+from crop_core.geometry import Size
 from crop_core.photo.photo import open_photo
 
 DATA = Path(__file__).parent / "data"

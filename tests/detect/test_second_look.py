@@ -9,12 +9,12 @@ import torch
 from conftest import SAMPLES
 from torch import Tensor
 
-from crop_core.box import Size
 from crop_core.detect import yunet
 from crop_core.detect.detector import Detector, load_detector
 from crop_core.detect.merge_boxes import Candidates, View
 from crop_core.detect.second_look import Glance, counted, has_small_figures, is_clear, wanted
 from crop_core.detection import LABELS
+from crop_core.geometry import Size
 from crop_core.photo.photo import open_photo
 
 SIZE = Size(1000, 800)

@@ -20,12 +20,12 @@ from torchvision.models import get_model
 
 from crop_core import Cropper, CropRequest
 from crop_core.bench.pictures import photo_like
-from crop_core.box import Size
 from crop_core.detect import torchvision_models as models
 from crop_core.detect.detector import ACCURATE, load_detector, resolve
 from crop_core.detect.merge_boxes import View
 from crop_core.detection import COCO_LABELS
 from crop_core.errors import WeightsError
+from crop_core.geometry import Size
 from crop_core.photo.photo import open_photo
 
 SMALLEST = "ssdlite320_mobilenet_v3_large"

@@ -15,11 +15,11 @@ from conftest import SAMPLES
 from PIL import Image
 from torch import Tensor
 
-from crop_core.box import Box, Size
 from crop_core.detect.merge_boxes import Candidates, settled
 from crop_core.detect.weights import load_tensors
 from crop_core.detect.yunet import FAR, HEADS, NEAR, STRIDES, YuNet, as_input, decoded, has_far_view, propose
 from crop_core.detection import FACE, Detection
+from crop_core.geometry import Box, Size
 
 ORIGINAL = Path(__file__).parent / "data" / "yunet_2023mar.onnx"
 ORIGINAL_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"

@@ -23,7 +23,6 @@ from conftest import ROOT
 
 from crop_core import CropError, DeviceError, WeightsError
 from crop_core.bench.server import running
-from crop_core.box import Box
 from crop_core.cli.main import main
 from crop_core.detect import torchvision_models as models
 from crop_core.detect import weights
@@ -39,6 +38,7 @@ from crop_core.doctor.report import (
     ready_cropper,
     runnable,
 )
+from crop_core.geometry import Box
 
 # A device that is not there: no machine has both.
 ABSENT = "mps" if torch.cuda.is_available() or not torch.backends.mps.is_available() else "cuda"

@@ -2,10 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crop_core.box import Box, Size
 from crop_core.detection import Detection
 from crop_core.frame.place_on_axis import best_offset, offset_holding, well_placed
 from crop_core.frame.subjects import Thing, subjects_among
+from crop_core.geometry import Box, Size
 from crop_core.request import CropRequest
 
 SIZE = Size(1000, 1000)

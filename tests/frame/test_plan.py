@@ -6,11 +6,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from crop_core.box import Box, Size, Window
 from crop_core.detection import Detection, in_order
 from crop_core.errors import ImageError
 from crop_core.frame.plan import CropPlan, plan_crops
 from crop_core.frame.subjects import subjects_among
+from crop_core.geometry import Box, Size, Window
 from crop_core.request import CropRequest
 
 LANDSCAPE = Size(600, 400)

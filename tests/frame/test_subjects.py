@@ -1,8 +1,8 @@
 import pytest
 
-from crop_core.box import Box, Size
 from crop_core.detection import Detection
 from crop_core.frame.subjects import Thing, subjects_among
+from crop_core.geometry import Box, Size
 from crop_core.request import CropRequest
 
 SIZE = Size(600, 400)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crop_core.box import Box, Size, Window, union
+from crop_core.geometry import Box, Size, Window, union
 
 sides = st.floats(-5000, 5000, allow_nan=False)
 
