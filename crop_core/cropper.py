@@ -21,9 +21,9 @@ from torch import Tensor
 from crop_core.cut.encode import encode, file_name, format_for
 from crop_core.cut.preview import draw_preview
 from crop_core.cut.render import on_white, render
-from crop_core.detect import detector as detectors
-from crop_core.detect.detector import Detector, load_detector
-from crop_core.detect.merge_boxes import View
+from crop_core.detect.choose_detector import load_detector, resolve
+from crop_core.detect.detector import Detector
+from crop_core.detect.network_input import View
 from crop_core.detect.spectral_saliency import saliency_grid
 from crop_core.detection import Detection
 from crop_core.device import resolve_device
@@ -311,7 +311,7 @@ class Cropper:
             WeightsError: Its weights are absent or not the ones expected.
         """
         device = device or self.device
-        name = detectors.resolve(self._default if name == "auto" else name, device)
+        name = resolve(self._default if name == "auto" else name, device)
         with self._lock:  # two threads must not load one detector twice
             if (name, device.type) not in self._loaded:
                 self._loaded[name, device.type] = load_detector(name, device)

@@ -21,7 +21,7 @@ import yaml
 from conftest import ROOT, SAMPLES
 
 from crop_core.bench.server import IMAGE_ENVIRONMENT
-from crop_core.detect.detector import ACCURATE
+from crop_core.detect.choose_detector import ACCURATE
 
 # Rows of Cog's own matrix (replicate/cog at 6110c912, pkg/config/torch_compatibility.json):
 # torch -> torchvision built with it, the CUDA versions and the Pythons there are.

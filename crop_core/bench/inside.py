@@ -13,7 +13,7 @@ import torch
 
 from crop_core.cropper import OVERSAMPLING, Cropper
 from crop_core.detect import yunet
-from crop_core.detect.merge_boxes import View
+from crop_core.detect.network_input import View
 from crop_core.detect.second_look import has_small_figures
 from crop_core.photo.photo import open_photo
 from crop_core.request import CropRequest

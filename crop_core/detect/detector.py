@@ -1,11 +1,12 @@
-"""The detectors, and which one a name means.
+"""Finds objects and faces: an object network and the face network on the same pixels, merged into one answer.
 
-A `Detector` is loaded once and called per picture, or for several. It runs its object network and
-the face network on the same pixels and settles what both say.
+A `Detector` is loaded once and called for several pictures at a time. There is one class for each
+family of object networks; `choose_detector` says which one a name means.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
@@ -13,74 +14,64 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from crop_core.detect import nanodet, torchvision_models, weights, yunet
-from crop_core.detect.merge_boxes import Candidates, View, all_settled
-from crop_core.detect.parallel_networks import Pair, cores_are_free
-from crop_core.detect.second_look import Glance, counted, has_small_figures, is_clear, wanted
+from crop_core.detect import nanodet, torchvision_models, yunet
+from crop_core.detect.candidates import Candidates, Glance
+from crop_core.detect.engine import Engine
+from crop_core.detect.merge_boxes import all_settled
+from crop_core.detect.network_input import View
+from crop_core.detect.parallel_networks import TwoThreads, cores_are_free
+from crop_core.detect.second_look import counted, has_small_figures, is_clear, wanted
 from crop_core.detection import Detection
-from crop_core.device import precision
-from crop_core.errors import RequestError
-from crop_core.geometry import Size
 
-NAMES = ("auto", "fast", "balanced", "accurate")
-ACCURATE = "fasterrcnn_resnet50_fpn_v2"
 # Pictures that a GPU gets at once: enough to keep it busy, and few enough to lie in its memory with all that is
 # decoded ahead. torchvision's models take some 0.3 GB each.
 SMALL_BATCH, LARGE_BATCH = 8, 2
 
-Look = Callable[[Sequence[View]], list[Glance]]
-LookAgain = Callable[[Sequence[Glance], Sequence[Tensor]], list[Candidates]]
-FindFaces = Callable[[Sequence[View], int], list[Candidates]]
-Network = TypeVar("Network", bound=nn.Module)
 First = TypeVar("First")
 Second = TypeVar("Second")
 
 
-class Detector:
+class Detector(ABC):
     """Finds objects and faces in pictures.
 
     Attributes:
         name: The object network's, as detections.json gives it.
         longest_side: How many pixels of the picture's longer side the networks can use.
-        look: The object network's first look at pictures.
-        look_again: Its second look, at what is not clear; none where it looks once.
-        find_faces: The face network, at the longer side that it is told.
         batch: How many pictures to give it at once when there are many.
+        looks_twice: Whether a picture in which nothing is clear gets a second look.
     """
 
-    def __init__(
-        self,
-        name: str,
-        longest_side: int,
-        look: Look,
-        look_again: LookAgain | None,
-        find_faces: FindFaces,
-        batch: int = 1,
-        *,
-        at_once: bool = False,
-    ) -> None:
-        """Compose a detector; call `load_detector`, which knows the networks.
+    name: str
+    longest_side: int
+    batch: int
+    looks_twice: bool
+
+    def __init__(self, faces: Engine, *, at_once: bool = False) -> None:
+        """Keep the face network.
 
         Args:
-            name: As the attribute.
-            longest_side: As the attribute.
-            look: As the attribute.
-            look_again: As the attribute.
-            find_faces: As the attribute.
-            batch: As the attribute.
+            faces: YuNet.
             at_once: Whether the networks run side by side, where PyTorch has threads for both.
         """
-        self.name = name
-        self.longest_side = longest_side
-        self.look = look
-        self.look_again = look_again
-        self.find_faces = find_faces
-        self.batch = batch
-        self._pair = Pair() if at_once and torch.get_num_threads() > 1 else None
+        self._faces = faces
+        self._two = TwoThreads() if at_once and torch.get_num_threads() > 1 else None
 
-    def detect(self, pixels: Tensor, size: Size, score_threshold: float, iou_threshold: float) -> tuple[Detection, ...]:
-        """Return what stands in one picture; as `detect_all`."""
-        return self.detect_all([View(pixels, size)], score_threshold, iou_threshold)[0]
+    @abstractmethod
+    def look(self, views: Sequence[View]) -> list[Glance]:
+        """Return what the object network says of each picture at first."""
+
+    def look_again(self, glances: Sequence[Glance], clear: Sequence[Tensor]) -> list[Candidates]:
+        """Return what it says at a second look; called only where it `looks_twice`.
+
+        Args:
+            glances: What `look` returned.
+            clear: For each a boolean tensor []; where it is true, the first look counts alone.
+        """
+        raise AssertionError(f"{type(self).__name__} looks once: {len(glances)} pictures, {len(clear)} answers")
+
+    def find_faces(self, views: Sequence[View], longest_side: int) -> list[Candidates]:
+        """Return what the face network says of each picture at that longer side."""
+        return yunet.propose_all(self._faces, views, longest_side)
 
     def detect_all(
         self, views: Sequence[View], score_threshold: float, iou_threshold: float
@@ -93,7 +84,7 @@ class Detector:
             iou_threshold: 0 to 1, for NMS.
 
         Raises:
-            DeviceError: What the networks say is no number.
+            DeviceError: The networks returned NaN.
         """
         return all_settled(self.candidates(views), score_threshold, iou_threshold)
 
@@ -107,14 +98,12 @@ class Detector:
         """
         glances, near = self._both(partial(self.look, views), partial(self.find_faces, views, yunet.NEAR))
         clear = [is_clear(glance.candidates) for glance in glances]
-        doubtful = wanted([~answer for answer in clear]) if self.look_again else []
+        doubtful = wanted([~answer for answer in clear]) if self.looks_twice else []
         small = [has_small_figures(glance.candidates, view.size) for glance, view in zip(glances, views, strict=True)]
         distant = [i for i in wanted(small) if yunet.has_far_view(views[i].size)]
 
         def seen_again() -> list[Candidates]:
-            if not self.look_again or not doubtful:
-                return []
-            return self.look_again([glances[i] for i in doubtful], [clear[i] for i in doubtful])
+            return self.look_again([glances[i] for i in doubtful], [clear[i] for i in doubtful]) if doubtful else []
 
         def far_faces() -> list[Candidates]:
             return self.find_faces([views[i] for i in distant], yunet.FAR) if distant else []
@@ -131,9 +120,9 @@ class Detector:
     def _both(self, one: Callable[[], First], other: Callable[[], Second]) -> tuple[First, Second]:
         """Return what the two return, run side by side where that is faster; the values are the same."""
         # A caller that gives PyTorch one thread has a use for the other cores.
-        if self._pair is None or torch.get_num_threads() == 1 or cores_are_free():
+        if self._two is None or torch.get_num_threads() == 1 or cores_are_free():
             return one(), other()
-        return self._pair.run(partial(_inferred, one), partial(_inferred, other))
+        return self._two.run(partial(_inferred, one), partial(_inferred, other))
 
 
 @torch.inference_mode()  # each thread has its own
@@ -141,67 +130,57 @@ def _inferred(work: Callable[[], First]) -> First:
     return work()
 
 
-def resolve(name: str, device: torch.device) -> str:
-    """Return the name that `auto` stands for on the device; any other name as it is.
+class NanoDetDetector(Detector):
+    """NanoDet-g at one or two sizes; it looks again, at the mirror image, where nothing is clear."""
 
-    On a GPU the accurate detector where its weights are, else the balanced one; elsewhere the
-    fast one.
-    """
-    if name != "auto":
-        return name
-    if device.type != "cuda":
-        return "fast"
-    return "accurate" if torchvision_models.weights_path(ACCURATE).is_file() else "balanced"
+    longest_side = yunet.FAR
+    looks_twice = True
 
+    def __init__(self, objects: Engine, faces: Engine, sides: Sequence[int]) -> None:
+        """Compose the two networks.
 
-def load_detector(name: str, device: torch.device, dtype: torch.dtype | None = None) -> Detector:
-    """Return the detector of that name, its weights loaded onto the device.
+        Args:
+            objects: NanoDet-g.
+            faces: YuNet.
+            sides: What a picture's longer side becomes for NanoDet-g, one look each.
+        """
+        on_cpu = objects.device.type == "cpu"
+        # At two sizes the object network has several times the face network's work.
+        super().__init__(faces, at_once=on_cpu and len(sides) == 1)
+        self.name = "nanodet-g" if len(sides) == 1 else f"nanodet-g-{'-'.join(map(str, sides))}"
+        # A CPU is busy with one picture, and several at once only wait for one another.
+        self.batch = 1 if on_cpu else SMALL_BATCH
+        self._objects, self._sides = objects, tuple(sides)
 
-    Args:
-        name: One of `NAMES` or of `torchvision_models.MODELS`.
-        device: Where the networks run.
-        dtype: What their convolutions compute with; the device's own `precision` when none.
+    def look(self, views: Sequence[View]) -> list[Glance]:
+        """Return what NanoDet-g says of each picture at first."""
+        return nanodet.look(self._objects, views, self._sides)
 
-    Raises:
-        RequestError: No detector has that name.
-        WeightsError: The weights are absent or not the ones expected.
-    """
-    dtype = dtype or precision(device)
-    name = resolve(name, device)
-    name = ACCURATE if name == "accurate" else name
-    if name not in ("fast", "balanced", *torchvision_models.MODELS):
-        raise RequestError(f"detector is one of {', '.join(NAMES + torchvision_models.MODELS)}; got {name!r}.")
-    on_gpu = device.type != "cpu"  # a CPU is busy with one picture, and several at once only wait for one another
-    faces = _ready(yunet.YuNet(), "yunet_2023mar.safetensors", device, dtype)
-
-    def find_faces(views: Sequence[View], longest_side: int) -> list[Candidates]:
-        return yunet.propose_all(faces, views, longest_side)
-
-    if name in torchvision_models.MODELS:
-        # Nobody has measured what bfloat16 costs these in precision, so a CPU computes them in single.
-        narrow = dtype if device.type == "cuda" else torch.float32
-        model = torchvision_models.converted(torchvision_models.load(name), device, narrow)
-
-        def look_once(views: Sequence[View]) -> list[Glance]:
-            return [Glance(candidates) for candidates in torchvision_models.propose_all(model, name, views)]
-
-        batch = LARGE_BATCH if on_gpu else 1
-        return Detector(name, torchvision_models.LONGEST_SIDE, look_once, None, find_faces, batch)
-    objects = _ready(nanodet.NanoDet(), "nanodet_g.safetensors", device, dtype)
-    sides = (416,) if name == "fast" else (416, 640)
-    shown = "nanodet-g" if name == "fast" else "nanodet-g-416-640"
-    return Detector(
-        shown,
-        yunet.FAR,
-        partial(nanodet.look, objects, sides=sides),
-        partial(nanodet.look_again, objects),
-        find_faces,
-        SMALL_BATCH if on_gpu else 1,
-        at_once=name == "fast" and not on_gpu,  # the others' object network has several times the face network's work
-    )
+    def look_again(self, glances: Sequence[Glance], clear: Sequence[Tensor]) -> list[Candidates]:
+        """Return what it says after a look at the mirror image."""
+        return nanodet.look_again(self._objects, glances, clear)
 
 
-def _ready(network: Network, weights_name: str, device: torch.device, dtype: torch.dtype) -> Network:
-    network.load_state_dict(weights.load_tensors(weights_name))
-    network.eval().requires_grad_(False).to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks the three
-    return network
+class TorchvisionDetector(Detector):
+    """One of torchvision's own COCO detectors; it looks once."""
+
+    longest_side = torchvision_models.LONGEST_SIDE
+    looks_twice = False
+
+    def __init__(self, name: str, objects: nn.Module, faces: Engine) -> None:
+        """Compose the two networks.
+
+        Args:
+            name: One of `torchvision_models.MODELS`.
+            objects: The model, on the device of `faces`.
+            faces: YuNet.
+        """
+        super().__init__(faces)
+        self.name = name
+        self.batch = 1 if faces.device.type == "cpu" else LARGE_BATCH
+        self._objects = objects
+
+    def look(self, views: Sequence[View]) -> list[Glance]:
+        """Return what the model says of each picture."""
+        found = torchvision_models.propose_all(self._objects, self._faces.device, self.name, views)
+        return [Glance(candidates) for candidates in found]

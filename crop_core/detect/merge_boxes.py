@@ -1,26 +1,22 @@
-"""From the cells of the networks to detections: threshold, NMS, clean-up, one transfer, total order.
+"""From candidates to detections: threshold, NMS, clean-up, one transfer, total order.
 
-Also the way in: `letterboxed` makes a network's input from a picture, and `best_candidates` maps
-what the network says back to source pixels. Everything happens on the device of the tensors, and
-nothing there waits for it, until `all_settled` brings the boxes of all pictures over in one piece.
+Everything happens on the device of the tensors, and nothing there waits for it, until `all_settled`
+brings the boxes of all pictures over in one piece.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torchvision.ops import batched_nms, box_area
-from torchvision.transforms.v2 import functional as T
 
+from crop_core.detect.candidates import Candidates
 from crop_core.detection import FACE, LABELS, Detection, Landmarks, in_order
 from crop_core.errors import DeviceError
-from crop_core.geometry import Box, Size
+from crop_core.geometry import Box
 
-PAD_TO = 32  # px; the coarsest stride of both networks
-TOP_CANDIDATES = 2000  # per network pass, before NMS; 416 px give NanoDet-g 3,549 cells of 80 scores
 MAX_OBJECTS = 100  # what COCO's evaluation counts per picture
 MAX_FACES = 500  # WIDER FACE has pictures with hundreds
 # Two labels on boxes that overlap this much are two names for one thing ("cat" and "dog" on one
@@ -44,123 +40,6 @@ FUSED_SCORE = 0.1
 _FACE_INDEX = LABELS.index(FACE)
 _PICTURE = 16  # the column of a row that says whose it is
 _AT_ONCE = 256  # boxes that are compared with all others at once: 20 MB of weights where there are 10,000
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class View:
-    """What a detector is given of one picture.
-
-    Attributes:
-        pixels: uint8 tensor [3, H, W], RGB, upright, at any scale.
-        size: The upright source picture's.
-    """
-
-    pixels: Tensor
-    size: Size
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Candidates:
-    """What networks propose before NMS, N boxes of one picture, on one device.
-
-    Attributes:
-        boxes: Float tensor [N, 4], xyxy in upright source pixels.
-        scores: Float tensor [N], 0 to 1.
-        labels: Integer tensor [N], indices of `LABELS`.
-        landmarks: Float tensor [N, 10], five (x, y) in upright source pixels; zeros for objects.
-    """
-
-    boxes: Tensor
-    scores: Tensor
-    labels: Tensor
-    landmarks: Tensor
-
-    @staticmethod
-    def joined(parts: Iterable[Candidates]) -> Candidates:
-        """Return the candidates of several passes as one."""
-        several = tuple(parts)
-        return Candidates(
-            torch.cat([part.boxes for part in several]),
-            torch.cat([part.scores for part in several]),
-            torch.cat([part.labels for part in several]),
-            torch.cat([part.landmarks for part in several]),
-        )
-
-
-def letterboxed(pixels: Tensor, longest_side: int) -> Tensor:
-    """Return the picture with its longest side at `longest_side`, its ratio kept, antialiased.
-
-    Small pictures are enlarged: the networks know things of a certain size.
-
-    Args:
-        pixels: uint8 tensor [3, H, W].
-        longest_side: Pixels.
-
-    Returns:
-        uint8 tensor [1, 3, h, w].
-    """
-    height, width = pixels.shape[-2:]
-    scale = longest_side / max(height, width)
-    size = [max(1, round(height * scale)), max(1, round(width * scale))]
-    resized: Tensor = T.resize(pixels[None], size, antialias=True)
-    return resized
-
-
-def padded(batch: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return the network's input with zeros at the right and the bottom, to multiples of 32.
-
-    Args:
-        batch: Tensor [N, 3, H, W], normalised already, so that zero is the mean.
-        dtype: What the network computes with.
-    """
-    count, channels, height, width = batch.shape
-    shape = (count, channels, height + -height % PAD_TO, width + -width % PAD_TO)
-    result = torch.empty(shape, dtype=dtype, device=batch.device, memory_format=torch.channels_last)
-    result[..., :height, :width] = batch
-    result[..., height:, :] = 0
-    result[..., width:] = 0
-    return result
-
-
-def by_shape(inputs: Sequence[Tensor]) -> list[list[int]]:
-    """Return the positions of the inputs that have one shape, and so make one batch, together."""
-    groups: dict[torch.Size, list[int]] = {}
-    for position, tensor in enumerate(inputs):
-        groups.setdefault(tensor.shape, []).append(position)
-    return list(groups.values())
-
-
-def best_candidates(
-    boxes: Tensor, scores: Tensor, labels: Tensor, landmarks: Tensor | None, size: Size, input_hw: tuple[int, int]
-) -> Candidates:
-    """Return the best-scored candidates of one pass, mapped to source pixels and clipped to the picture.
-
-    Args:
-        boxes: Float tensor [cells, 4], xyxy in pixels of the network's input.
-        scores: Float tensor [cells, L]: every cell's score for each of `labels`.
-        labels: Integer tensor [L], indices of `LABELS`.
-        landmarks: Float tensor [cells, 10] in pixels of the network's input, or none.
-        size: The upright source picture's.
-        input_hw: Height and width that the picture had in the network's input, before padding.
-    """
-    count = min(TOP_CANDIDATES, scores.numel())
-    top, index = scores.flatten().topk(count)
-    cell, column = index // scores.shape[1], index % scores.shape[1]
-    # Numbers, not tensors of them: the host would wait for a GPU to take each one.
-    scale_x, scale_y = size.width / input_hw[1], size.height / input_hw[0]
-    x, y = boxes[cell].view(-1, 2, 2).unbind(-1)
-    mapped = torch.stack(((x * scale_x).clamp(0, size.width), (y * scale_y).clamp(0, size.height)), -1).view(-1, 4)
-    if landmarks is None:
-        points = boxes.new_zeros((count, 10))
-    else:
-        x, y = landmarks[cell].view(-1, 5, 2).unbind(-1)
-        points = torch.stack((x * scale_x, y * scale_y), -1).view(-1, 10)
-    return Candidates(mapped, top, labels[column], points)
-
-
-def settled(candidates: Candidates, score_threshold: float, iou_threshold: float) -> tuple[Detection, ...]:
-    """Return the detections of one picture that stand, in total order; as `all_settled`."""
-    return all_settled([candidates], score_threshold, iou_threshold)[0]
 
 
 def all_settled(

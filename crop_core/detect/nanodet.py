@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from crop_core.detect.merge_boxes import Candidates, View, best_candidates, by_shape, letterboxed, padded
-from crop_core.detect.second_look import Glance, Look
+from crop_core.detect.candidates import Candidates, Glance, NetworkPass, best_candidates
+from crop_core.detect.engine import Engine, run_each
+from crop_core.detect.network_input import View, letterboxed, padded
 from crop_core.detection import COCO_LABELS
 
 STRIDES = (8, 16, 32)
@@ -93,7 +94,7 @@ class NanoDet(nn.Module):
             for _ in STRIDES
         )
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return one float tensor [N, 80 + 4 x 11, H / stride, W / stride] per stride of `STRIDES`.
 
         The first 80 channels are class logits; the rest are, side by side (left, top, right,
@@ -112,7 +113,7 @@ class NanoDet(nn.Module):
         p3 = p3 + _resized_like(p4, p3)
         p4 = p4 + _resized_like(p3, p4)
         p5 = p5 + _resized_like(p4, p5)
-        return [head(level) for head, level in zip(self.heads, (p3, p4, p5), strict=True)]
+        return tuple(head(level) for head, level in zip(self.heads, (p3, p4, p5), strict=True))
 
 
 def normalized(rgb: Tensor) -> Tensor:
@@ -133,7 +134,7 @@ def _mean_and_std(device: torch.device) -> tuple[Tensor, Tensor]:
     return torch.tensor(MEAN_BGR, device=device).view(3, 1, 1), torch.tensor(STD_BGR, device=device).view(3, 1, 1)
 
 
-def decoded(outputs: list[Tensor]) -> tuple[Tensor, Tensor]:
+def decoded(outputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Return the scores and boxes of every cell of one picture.
 
     A side lies stride x (expected bin) from the cell's centre (Li et al., "Generalized Focal
@@ -175,63 +176,55 @@ def _mirrored(output: Tensor) -> Tensor:
     return torch.cat((classes, right, top, left, bottom), 1)
 
 
-def look(network: NanoDet, views: Sequence[View], sides: Sequence[int]) -> list[Glance]:
+def look(engine: Engine, views: Sequence[View], sides: Sequence[int]) -> list[Glance]:
     """Return what the network says at first of each picture, its best candidates in source pixels.
 
     Args:
-        network: On any device; pixels that lie on another come over at the size of its input.
+        engine: The network; pixels that lie on another device come over at the size of its input.
         views: The pictures; inputs of one shape make one batch.
         sides: What a picture's longer side becomes in the inputs, one after the other; 416 is what the
             network was trained on.
     """
-    return [_glance(looks) for looks in zip(*(_looks(network, views, side) for side in sides), strict=True)]
+    return [_glance(passes) for passes in zip(*(_passes(engine, views, side) for side in sides), strict=True)]
 
 
-def look_again(network: NanoDet, glances: Sequence[Glance], clear: Sequence[Tensor]) -> list[Candidates]:
+def look_again(engine: Engine, glances: Sequence[Glance], clear: Sequence[Tensor]) -> list[Candidates]:
     """Return what the network says of each picture after a second look, at its mirror image.
 
     The mean of both looks counts, cell by cell: two err less than one. On 152 COCO pictures AP rose from
     0.242 to 0.260 at 416 px, and from 0.267 to 0.291 at 416 and 640 px.
 
     Args:
-        network: As `look` had it.
+        engine: As `look` had it.
         glances: What that returned.
         clear: For each a boolean tensor []; where it is true, the first look counts alone.
     """
-    looks = [look for glance in glances for look in glance.looks]
-    alone = [answer for glance, answer in zip(glances, clear, strict=True) for _ in glance.looks]
-    means: list[Look] = [*looks]
-    for group in by_shape([look.input for look in looks]):
-        outputs = network(torch.cat([looks[i].input.flip(-1) for i in group]))
-        for place, i in enumerate(group):
-            both = zip(
-                looks[i].outputs, (_mirrored(output[place : place + 1].float()) for output in outputs), strict=True
-            )
-            mean = [torch.where(alone[i], plain, (plain + mirrored) / 2) for plain, mirrored in both]
-            means[i] = replace(looks[i], outputs=mean)
+    passes = [one for glance in glances for one in glance.passes]
+    alone = [answer for glance, answer in zip(glances, clear, strict=True) for _ in glance.passes]
+    means = []
+    for one, first_only, outputs in zip(
+        passes, alone, run_each(engine, [one.input.flip(-1) for one in passes]), strict=True
+    ):
+        both = zip(one.outputs, map(_mirrored, outputs), strict=True)
+        mean = tuple(torch.where(first_only, plain, (plain + mirrored) / 2) for plain, mirrored in both)
+        means.append(replace(one, outputs=mean))
     seen = iter(means)
-    return [_glance([next(seen) for _ in glance.looks]).candidates for glance in glances]
+    return [_glance([next(seen) for _ in glance.passes]).candidates for glance in glances]
 
 
-def _looks(network: NanoDet, views: Sequence[View], longest_side: int) -> list[Look]:
-    weight = network.stem.weight
-    pictures = [letterboxed(view.pixels, longest_side).to(weight.device) for view in views]
-    inputs = [padded(normalized(picture), weight.dtype) for picture in pictures]
-    outputs: list[list[Tensor]] = [[] for _ in views]
-    for group in by_shape(inputs):
-        for output in network(torch.cat([inputs[i] for i in group])):
-            for place, i in enumerate(group):
-                outputs[i].append(output[place : place + 1].float())
+def _passes(engine: Engine, views: Sequence[View], longest_side: int) -> list[NetworkPass]:
+    pictures = [letterboxed(view.pixels, longest_side).to(engine.device) for view in views]
+    inputs = [padded(normalized(picture), engine.input_dtype) for picture in pictures]
     return [
-        Look(outputs[i], inputs[i], (pictures[i].shape[-2], pictures[i].shape[-1]), view.size)
-        for i, view in enumerate(views)
+        NetworkPass(outputs, given, (picture.shape[-2], picture.shape[-1]), view.size)
+        for outputs, given, picture, view in zip(run_each(engine, inputs), inputs, pictures, views, strict=True)
     ]
 
 
-def _glance(looks: Sequence[Look]) -> Glance:
+def _glance(passes: Sequence[NetworkPass]) -> Glance:
     found = []
-    for one in looks:
+    for one in passes:
         scores, boxes = decoded(one.outputs)
         labels = torch.arange(len(COCO_LABELS), device=scores.device)
         found.append(best_candidates(boxes, scores, labels, None, one.size, one.input_hw))
-    return Glance(Candidates.joined(found), tuple(looks))
+    return Glance(Candidates.joined(found), tuple(passes))

@@ -19,7 +19,7 @@ First = TypeVar("First")
 Second = TypeVar("Second")
 
 
-class Pair:
+class TwoThreads:
     """Two threads, in each of which PyTorch has half of the threads that it had in the one that made them."""
 
     def __init__(self) -> None:

@@ -8,13 +8,12 @@ answers decide what counts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torchvision.ops import box_area, box_iou
 
-from crop_core.detect.merge_boxes import Candidates
+from crop_core.detect.candidates import Candidates
 from crop_core.detection import LABELS, PERSON
 from crop_core.geometry import Size
 
@@ -30,36 +29,6 @@ SAME_IOU = 0.5  # boxes that overlap by this are of one thing
 TALL_FIGURE = 0.5
 
 _PERSON = LABELS.index(PERSON)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Look:
-    """One picture in a network once: what went in and what came out.
-
-    Attributes:
-        outputs: The network's, for a batch of one.
-        input: Float tensor [1, 3, H, W].
-        input_hw: Height and width that the picture has in it, before padding.
-        size: The upright source picture's.
-    """
-
-    outputs: list[Tensor]
-    input: Tensor
-    input_hw: tuple[int, int]
-    size: Size
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Glance:
-    """What the first look at a picture tells.
-
-    Attributes:
-        candidates: Of all its looks.
-        looks: One for each size that the picture was seen at; none where no second look follows.
-    """
-
-    candidates: Candidates
-    looks: tuple[Look, ...] = ()
 
 
 def is_clear(candidates: Candidates) -> Tensor:

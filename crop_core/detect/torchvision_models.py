@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 
-from crop_core.detect.merge_boxes import Candidates, View, by_shape, letterboxed
-from crop_core.detect.weights import check_sha256
+from crop_core.detect.candidates import Candidates
+from crop_core.detect.network_input import View, by_shape, letterboxed
+from crop_core.detect.weights.load import check_sha256
 from crop_core.detection import COCO_LABELS
 from crop_core.errors import WeightsError
-from crop_core.geometry import Size
 
 MODELS = (
     "fasterrcnn_resnet50_fpn_v2",  # 46.7 mAP, 43.7 M parameters
@@ -138,12 +138,7 @@ def coco_indices(name: str) -> list[int]:
     return [COCO_LABELS.index(category) if category in COCO_LABELS else -1 for category in categories]
 
 
-def propose(network: nn.Module, name: str, pixels: Tensor, size: Size) -> Candidates:
-    """Return the model's candidates for one picture; as `propose_all`."""
-    return propose_all(network, name, [View(pixels, size)])[0]
-
-
-def propose_all(network: nn.Module, name: str, views: Sequence[View]) -> list[Candidates]:
+def propose_all(network: nn.Module, device: torch.device, name: str, views: Sequence[View]) -> list[Candidates]:
     """Return the model's candidates for each picture, in source pixels.
 
     The model resizes the pictures itself. It does so without antialias, and fails on strips whose
@@ -151,10 +146,10 @@ def propose_all(network: nn.Module, name: str, views: Sequence[View]) -> list[Ca
 
     Args:
         network: What `load` returned for `name`.
+        device: Where it lies.
         name: One of `MODELS`.
         views: The pictures, on any device; of one shape they make one batch, in which none is padded.
     """
-    device = next(network.parameters(), torch.empty(0)).device
     pictures = [
         letterboxed(view.pixels, LONGEST_SIDE)[0] if max(view.pixels.shape) > LONGEST_SIDE else view.pixels
         for view in views

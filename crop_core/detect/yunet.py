@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from crop_core.detect.merge_boxes import Candidates, View, best_candidates, by_shape, letterboxed, padded
+from crop_core.detect.candidates import Candidates, best_candidates
+from crop_core.detect.engine import Engine, run_each
+from crop_core.detect.network_input import View, letterboxed, padded
 from crop_core.detection import FACE, LABELS
 from crop_core.geometry import Size
 
@@ -74,8 +76,8 @@ class YuNet(nn.Module):
         self.heads = nn.ModuleList(_Unit(64, sum(HEADS.values())) for _ in STRIDES)
         self.register_load_state_dict_pre_hook(_with_heads_side_by_side)  # type: ignore[no-untyped-call]
 
-    def forward(self, x: Tensor) -> list[dict[str, Tensor]]:
-        """Return, per stride of `STRIDES`, a float tensor [N, channels, H / stride, W / stride] per head of `HEADS`.
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return, per stride of `STRIDES`, a float tensor [N, 16, H / stride, W / stride], `HEADS` in turn.
 
         Nothing is decoded yet: `cls` and `obj` are logits.
 
@@ -93,11 +95,7 @@ class YuNet(nn.Module):
         p5 = F.relu(self.laterals[2](c5), inplace=True)
         p4 = F.relu(self.laterals[1](c4 + F.interpolate(p5, scale_factor=2.0, mode="nearest")), inplace=True)
         p3 = F.relu(self.laterals[0](c3 + F.interpolate(p4, scale_factor=2.0, mode="nearest")), inplace=True)
-        channels = list(HEADS.values())
-        return [
-            dict(zip(HEADS, head(level).split(channels, 1), strict=True))
-            for head, level in zip(self.heads, (p3, p4, p5), strict=True)
-        ]
+        return tuple(head(level) for head, level in zip(self.heads, (p3, p4, p5), strict=True))
 
 
 def _with_heads_side_by_side(_network: nn.Module, tensors: dict[str, Tensor], *_: object) -> None:
@@ -119,7 +117,7 @@ def as_input(rgb: Tensor) -> Tensor:
     return rgb.flip(1)
 
 
-def decoded(outputs: list[dict[str, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+def decoded(outputs: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """Return the scores, boxes and landmarks of every cell of one picture.
 
     Source: OpenCV's FaceDetectorYN (modules/objdetect/src/face_detect.cpp): centres and landmarks
@@ -137,9 +135,10 @@ def decoded(outputs: list[dict[str, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
     """
     scores, boxes, landmarks = [], [], []
     for stride, heads in zip(STRIDES, outputs, strict=True):
-        height, width = heads["cls"].shape[-2:]
-        flat = {name: head[0].permute(1, 2, 0).reshape(height * width, -1).float() for name, head in heads.items()}
-        device = flat["cls"].device
+        height, width = heads.shape[-2:]
+        cells = heads[0].permute(1, 2, 0).reshape(height * width, -1).float()
+        flat = dict(zip(HEADS, torch.split(cells, list(HEADS.values()), 1), strict=True))
+        device = cells.device
         y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
         corner = torch.stack((x, y), -1).reshape(-1, 2).float()
         scores.append((flat["cls"].sigmoid() * flat["obj"].sigmoid())[:, 0])
@@ -150,32 +149,23 @@ def decoded(outputs: list[dict[str, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
     return torch.cat(scores), torch.cat(boxes), torch.cat(landmarks)
 
 
-def propose(network: YuNet, pixels: Tensor, size: Size, longest_side: int) -> Candidates:
-    """Return the network's best candidates for one picture; as `propose_all`."""
-    return propose_all(network, [View(pixels, size)], longest_side)[0]
-
-
-def propose_all(network: YuNet, views: Sequence[View], longest_side: int) -> list[Candidates]:
+def propose_all(engine: Engine, views: Sequence[View], longest_side: int) -> list[Candidates]:
     """Return the network's best candidates for each picture, in source pixels.
 
     Args:
-        network: On any device; pixels that lie on another come over at the size of its input.
+        engine: The network; pixels that lie on another device come over at the size of its input.
         views: The pictures; inputs of one shape make one batch.
         longest_side: What a picture's longer side becomes in the input, as far as `side_for` lets it.
     """
-    weight = network.stem.weight
-    pictures = [letterboxed(view.pixels, side_for(view.size, longest_side)).to(weight.device) for view in views]
-    inputs = [padded(as_input(picture), weight.dtype) for picture in pictures]
-    label = torch.full((1,), LABELS.index(FACE), device=weight.device)
-    found = {}
-    for group in by_shape(inputs):
-        outputs = network(torch.cat([inputs[i] for i in group]))
-        for place, i in enumerate(group):
-            one = [{name: head[place : place + 1] for name, head in heads.items()} for heads in outputs]
-            scores, boxes, landmarks = decoded(one)
-            input_hw = (pictures[i].shape[-2], pictures[i].shape[-1])
-            found[i] = best_candidates(boxes, scores[:, None], label, landmarks, views[i].size, input_hw)
-    return [found[i] for i in range(len(views))]
+    pictures = [letterboxed(view.pixels, side_for(view.size, longest_side)).to(engine.device) for view in views]
+    inputs = [padded(as_input(picture), engine.input_dtype) for picture in pictures]
+    label = torch.full((1,), LABELS.index(FACE), device=engine.device)
+    found = []
+    for outputs, picture, view in zip(run_each(engine, inputs), pictures, views, strict=True):
+        scores, boxes, landmarks = decoded(outputs)
+        input_hw = (picture.shape[-2], picture.shape[-1])
+        found.append(best_candidates(boxes, scores[:, None], label, landmarks, view.size, input_hw))
+    return found
 
 
 def side_for(size: Size, longest_side: int) -> int:

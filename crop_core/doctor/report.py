@@ -26,7 +26,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crop_core.detect.weights import SHA256, checked_bytes
+from crop_core.detect.weights.load import SHA256, checked_bytes
 from crop_core.detection import Detection
 from crop_core.device import resolve_device
 from crop_core.errors import CropError, DeviceError
@@ -438,7 +438,7 @@ def _accurate_weights(device: str) -> Finding:
     import torch
 
     from crop_core.detect import torchvision_models as torchvision
-    from crop_core.detect.detector import ACCURATE
+    from crop_core.detect.choose_detector import ACCURATE
 
     what = f"weights of {ACCURATE}"
     path = torchvision.weights_path(ACCURATE)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from crop_core.detect.candidates import TOP_CANDIDATES, Candidates, best_candidates
 from crop_core.detect.merge_boxes import (
     DUPLICATE_IOU,
     DUPLICATE_SCORE,
@@ -20,15 +21,9 @@ from crop_core.detect.merge_boxes import (
     MAX_FACES,
     MAX_OBJECTS,
     PART_SHARE,
-    TOP_CANDIDATES,
-    Candidates,
     all_settled,
-    best_candidates,
-    by_shape,
-    letterboxed,
-    padded,
-    settled,
 )
+from crop_core.detect.network_input import by_shape, letterboxed, padded
 from crop_core.detection import FACE, LABELS, Detection
 from crop_core.errors import DeviceError
 from crop_core.geometry import Size
@@ -49,7 +44,7 @@ def candidates(proposals: list[Proposal]) -> Candidates:
 
 
 def settle(proposals: list[Proposal], score_threshold: float = 0.3, iou_threshold: float = 0.5) -> list[Proposal]:
-    found = settled(candidates(proposals), score_threshold, iou_threshold)
+    found = all_settled([candidates(proposals)], score_threshold, iou_threshold)[0]
     return [(d.label, d.score, d.box.xyxy) for d in found]
 
 
@@ -168,7 +163,7 @@ def test_settled_is_in_total_order(proposals: list[Proposal]) -> None:
 
 
 def test_no_candidates_settle_to_an_empty_tuple() -> None:
-    assert settled(candidates([]), 0.0, 0.5) == ()
+    assert all_settled([candidates([])], 0.0, 0.5)[0] == ()
 
 
 UNIT = (100.0, 100.0, 200.0, 200.0)
@@ -240,7 +235,7 @@ def test_the_most_objects_and_the_most_faces_do_not_count_against_each_other() -
 
 def test_a_face_carries_its_own_landmarks_and_an_object_none() -> None:
     apart = (300.0, 300.0, 400.0, 400.0)
-    found = settled(candidates([("cat", 0.4, UNIT), (FACE, 0.5, apart), (FACE, 0.9, UNIT)]), 0.3, 0.5)
+    found = all_settled([candidates([("cat", 0.4, UNIT), (FACE, 0.5, apart), (FACE, 0.9, UNIT)])], 0.3, 0.5)[0]
     assert [(d.label, d.landmarks) for d in found] == [
         (FACE, ((2.0, 2.0),) * 5),
         (FACE, ((1.0, 1.0),) * 5),
@@ -255,7 +250,7 @@ def test_a_box_that_stands_is_the_mean_of_those_where_it_is_and_so_are_its_landm
         (FACE, 0.5, (0.0, 0.0, 100.0, 90.0)),
         (FACE, 0.5, (0.0, 0.0, 100.0, 40.0)),
     ]
-    (found, _) = settled(candidates(proposals), 0.3, 0.5)
+    (found, _) = all_settled([candidates(proposals)], 0.3, 0.5)[0]
     share = 0.5**2 * 0.3 / (0.5**2 * 0.3 + 0.75**2 * 0.4)
     assert found.box.xyxy == pytest.approx((0, 0, 100, 100 - 10 * share), rel=1e-6)
     assert found.landmarks == (pytest.approx((share, share), rel=1e-6),) * 5
@@ -274,7 +269,7 @@ def test_a_box_far_below_the_threshold_has_no_say() -> None:
 
 
 def test_a_score_a_rounding_above_one_is_one() -> None:
-    (found,) = settled(candidates([("cat", 1.0000001, UNIT)]), 0.3, 0.5)
+    (found,) = all_settled([candidates([("cat", 1.0000001, UNIT)])], 0.3, 0.5)[0]
     assert found == Detection("cat", 1.0, found.box)
 
 
@@ -297,7 +292,7 @@ def test_boxes_of_all_pictures_leave_the_device_in_one_transfer(monkeypatch: pyt
 def test_pictures_that_are_settled_together_come_out_as_they_do_alone() -> None:
     several = [candidates(crowd(200, seed)) for seed in (1, 2)]
     several = [several[0], candidates([]), several[1], several[0]]
-    assert all_settled(several, 0.1, 0.4) == [settled(one, 0.1, 0.4) for one in several]
+    assert all_settled(several, 0.1, 0.4) == [all_settled([one], 0.1, 0.4)[0] for one in several]
 
 
 @pytest.mark.parametrize("score", [0.9, float("nan")])
@@ -305,10 +300,10 @@ def test_pictures_that_are_settled_together_come_out_as_they_do_alone() -> None:
 def test_what_is_no_number_is_a_device_that_fails(score: float, side: float) -> None:
     proposals = [("dog", 0.8, UNIT), ("cat", score, (0.0, 0.0, side, 5.0))]
     if score == score and side == side:
-        assert len(settled(candidates(proposals), 0.3, 0.5)) == 2
+        assert len(all_settled([candidates(proposals)], 0.3, 0.5)[0]) == 2
         return
     with pytest.raises(DeviceError, match="does not compute right"):
-        settled(candidates(proposals), 0.3, 0.5)
+        all_settled([candidates(proposals)], 0.3, 0.5)[0]
 
 
 def test_inputs_of_one_shape_make_one_batch() -> None:

@@ -12,9 +12,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from crop_core.detect.merge_boxes import TOP_CANDIDATES, Candidates, View
+from crop_core.detect.candidates import TOP_CANDIDATES, Candidates
+from crop_core.detect.engine import TorchEngine
 from crop_core.detect.nanodet import BINS, STRIDES, NanoDet, decoded, look, look_again, normalized
-from crop_core.detect.weights import load_tensors
+from crop_core.detect.network_input import View
+from crop_core.detect.weights.load import load_tensors
 from crop_core.detection import COCO_LABELS
 from crop_core.geometry import Size
 from crop_core.photo.photo import open_photo
@@ -125,8 +127,9 @@ def test_normalized_takes_bytes_and_floats_alike_and_leaves_them_as_they_were() 
 
 def proposed(network: NanoDet, pixels: Tensor, size: Size, longest_side: int) -> Candidates:
     """Return the candidates of both looks."""
-    (glance,) = look(network, [View(pixels, size)], [longest_side])
-    return look_again(network, [glance], [torch.tensor(False)])[0]
+    engine = TorchEngine(network, torch.device("cpu"))
+    (glance,) = look(engine, [View(pixels, size)], [longest_side])
+    return look_again(engine, [glance], [torch.tensor(False)])[0]
 
 
 def one_hot(*bins: int) -> Tensor:
@@ -215,8 +218,9 @@ def test_a_mirrored_picture_gives_the_mirrored_candidates(network: NanoDet) -> N
 def test_second_look_at_what_is_clear_changes_nothing(network: NanoDet, cat: bytes) -> None:
     photo = open_photo(cat)
     views = [View(photo.pixels(), photo.size)] * 2
-    glances = look(network, views, [416, 640])
-    clear, doubtful = look_again(network, glances, [torch.tensor(True), torch.tensor(False)])
+    engine = TorchEngine(network, torch.device("cpu"))
+    glances = look(engine, views, [416, 640])
+    clear, doubtful = look_again(engine, glances, [torch.tensor(True), torch.tensor(False)])
     for kind in ("boxes", "scores", "labels"):
         assert torch.equal(getattr(clear, kind), getattr(glances[0].candidates, kind))
     assert not torch.equal(doubtful.scores, glances[1].candidates.scores)

@@ -5,23 +5,25 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, get_ident
 
 import pytest
 import torch
 from conftest import SAMPLES
 
-from crop_core.detect.detector import load_detector
-from crop_core.detect.parallel_networks import Pair, cores_are_free
+from crop_core.detect.choose_detector import load_detector
+from crop_core.detect.network_input import View
+from crop_core.detect.parallel_networks import TwoThreads, cores_are_free
 from crop_core.photo.photo import open_photo
 
 # In a process of its own: the number of threads is the whole process's.
 COUNTS = """
 import threading, torch
-from crop_core.detect.parallel_networks import Pair
+from crop_core.detect.network_input import View
+from crop_core.detect.parallel_networks import TwoThreads
 for threads in (1, 2, 3, 8):
     torch.set_num_threads(threads)
-    pair = Pair()
+    pair = TwoThreads()
     counts = [*pair.run(torch.get_num_threads, torch.get_num_threads), torch.get_num_threads()]
     later = threading.Thread(target=lambda: counts.append(torch.get_num_threads()))
     later.start()
@@ -37,11 +39,11 @@ def test_each_thread_of_a_pair_has_half_and_all_others_keep_theirs() -> None:
 
 def test_the_two_run_at_the_same_time() -> None:
     meeting = Barrier(2)
-    assert sorted(Pair().run(lambda: meeting.wait(30), lambda: meeting.wait(30))) == [0, 1]
+    assert sorted(TwoThreads().run(lambda: meeting.wait(30), lambda: meeting.wait(30))) == [0, 1]
 
 
 def test_what_one_of_the_two_raises_is_raised() -> None:
-    pair = Pair()
+    pair = TwoThreads()
     with pytest.raises(ZeroDivisionError):
         pair.run(lambda: 1, lambda: 1 // 0)
     assert pair.run(lambda: 1, lambda: 2) == (1, 2)
@@ -72,25 +74,28 @@ def test_busy_cores_have_the_networks_side_by_side(monkeypatch: pytest.MonkeyPat
     try:
         torch.set_num_threads(2)
         detector = load_detector("fast", torch.device("cpu"))
-        assert detector._pair
-        runs, run = [], detector._pair.run
-        monkeypatch.setattr(detector._pair, "run", lambda *both: runs.append(both) or run(*both))
+        threads: set[int] = set()
+        find = detector.find_faces
+        monkeypatch.setattr(
+            detector, "find_faces", lambda views, side: (threads.add(get_ident()), find(views, side))[1]
+        )
         monkeypatch.setattr("crop_core.detect.detector.cores_are_free", lambda: free)
-        detector.detect(photo.pixels(), photo.size, 0.3, 0.5)
+        detector.detect_all([View(photo.pixels(), photo.size)], 0.3, 0.5)
     finally:
         torch.set_num_threads(before)
-    assert bool(runs) is not free
+    assert (threads == {get_ident()}) is free
 
 
 def test_networks_side_by_side_find_what_they_find_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("crop_core.detect.detector.cores_are_free", lambda: False)
     photo = open_photo((SAMPLES / "pair.jpg").read_bytes())
+    view = View(photo.pixels(), photo.size)
     before, found = torch.get_num_threads(), []
     try:
         for threads in (4, 1):  # with one, they run in turn
             torch.set_num_threads(threads)
-            found.append(load_detector("fast", torch.device("cpu")).detect(photo.pixels(), photo.size, 0.3, 0.5))
+            found.append(load_detector("fast", torch.device("cpu")).detect_all([view], 0.3, 0.5))
     finally:
         torch.set_num_threads(before)
     assert found[0] == found[1]
-    assert found[0]
+    assert found[0][0]

@@ -10,9 +10,11 @@ from conftest import SAMPLES
 from torch import Tensor
 
 from crop_core.detect import yunet
-from crop_core.detect.detector import Detector, load_detector
-from crop_core.detect.merge_boxes import Candidates, View
-from crop_core.detect.second_look import Glance, counted, has_small_figures, is_clear, wanted
+from crop_core.detect.candidates import Candidates, Glance
+from crop_core.detect.choose_detector import load_detector
+from crop_core.detect.detector import Detector
+from crop_core.detect.network_input import View
+from crop_core.detect.second_look import counted, has_small_figures, is_clear, wanted
 from crop_core.detection import LABELS
 from crop_core.geometry import Size
 from crop_core.photo.photo import open_photo
@@ -88,22 +90,24 @@ def test_candidates_that_do_not_count_have_no_score() -> None:
 class Noting(Detector):
     """The fast detector, and what it was asked for."""
 
+    looks_twice = True
+
     def __init__(self) -> None:
-        inner = load_detector("fast", torch.device("cpu"), torch.float32)
-        assert inner.look_again
-        again, find = inner.look_again, inner.find_faces
+        self.inner = load_detector("fast", torch.device("cpu"), torch.float32)
         self.twice: list[int] = []
         self.sides: list[int] = []
+        super().__init__(self.inner._faces)
 
-        def look_again(glances: Sequence[Glance], clear: Sequence[Tensor]) -> list[Candidates]:
-            self.twice.append(len(glances))
-            return again(glances, clear)
+    def look(self, views: Sequence[View]) -> list[Glance]:
+        return self.inner.look(views)
 
-        def find_faces(views: Sequence[View], side: int) -> list[Candidates]:
-            self.sides.append(side)
-            return find(views, side)
+    def look_again(self, glances: Sequence[Glance], clear: Sequence[Tensor]) -> list[Candidates]:
+        self.twice.append(len(glances))
+        return self.inner.look_again(glances, clear)
 
-        super().__init__(inner.name, inner.longest_side, inner.look, look_again, find_faces)
+    def find_faces(self, views: Sequence[View], longest_side: int) -> list[Candidates]:
+        self.sides.append(longest_side)
+        return self.inner.find_faces(views, longest_side)
 
 
 def view_of(sample: str) -> View:

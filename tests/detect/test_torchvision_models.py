@@ -21,8 +21,9 @@ from torchvision.models import get_model
 from crop_core import Cropper, CropRequest
 from crop_core.bench.pictures import photo_like
 from crop_core.detect import torchvision_models as models
-from crop_core.detect.detector import ACCURATE, load_detector, resolve
-from crop_core.detect.merge_boxes import View
+from crop_core.detect.candidates import Candidates
+from crop_core.detect.choose_detector import ACCURATE, load_detector, resolve
+from crop_core.detect.network_input import View
 from crop_core.detection import COCO_LABELS
 from crop_core.errors import WeightsError
 from crop_core.geometry import Size
@@ -38,6 +39,12 @@ GAP = 12  # the first number that COCO's 80 classes leave out: "N/A"
 OLD_FORM = b"".join(pickle.dumps(value, protocol=2) for value in (torch.serialization.MAGIC_NUMBER, 1001, {}))
 
 Put = Callable[[str, bytes], Path]
+
+
+def proposed(network: nn.Module, name: str, pixels: Tensor, size: Size) -> Candidates:
+    """Return what the model says of one picture."""
+    (found,) = models.propose_all(network, torch.device("cpu"), name, [View(pixels, size)])
+    return found
 
 
 @pytest.fixture
@@ -103,7 +110,7 @@ def test_official_file_goes_through_load_and_propose(put: Put, published: bytes,
     assert not network.training
     size = Size(picture.shape[-1], picture.shape[-2])
     with torch.inference_mode():
-        found = models.propose(network, SMALLEST, picture, size)
+        found = proposed(network, SMALLEST, picture, size)
     assert len(found.boxes) > 10  # what follows is said of something
     assert set(found.labels.tolist()) == {COCO_LABELS.index("dog")}  # the gap is no label, and nobody's box
     assert found.scores.min() >= models.OWN_SCORE_THRESHOLD
@@ -118,8 +125,8 @@ def test_boxes_come_in_source_pixels(put: Put, published: bytes, picture: Tensor
     put(SMALLEST, published)
     network = models.load(SMALLEST)
     with torch.inference_mode():
-        same = models.propose(network, SMALLEST, picture, Size(512, 512))
-        source = models.propose(network, SMALLEST, picture, Size(1024, 2048))
+        same = proposed(network, SMALLEST, picture, Size(512, 512))
+        source = proposed(network, SMALLEST, picture, Size(1024, 2048))
     torch.testing.assert_close(source.boxes, same.boxes * torch.tensor([2.0, 4.0, 2.0, 4.0]))
 
 
@@ -133,7 +140,7 @@ def test_detector_runs_the_model_beside_the_face_network(put: Put, published: by
     put(SMALLEST, published)
     detector = load_detector(SMALLEST, torch.device("cpu"))
     assert detector.name == SMALLEST
-    labels = {d.label for d in detector.detect(picture, Size(512, 512), 0.3, 0.5)}
+    labels = {d.label for d in detector.detect_all([View(picture, Size(512, 512))], 0.3, 0.5)[0]}
     assert labels == {"dog", "face"}
 
 
@@ -214,14 +221,14 @@ class _Recording(nn.Module):
 def test_model_sees_at_most_1333_px(size: Size, seen: tuple[int, int]) -> None:
     network = _Recording()
     pixels = torch.zeros((3, size.height, size.width), dtype=torch.uint8)
-    found = models.propose(network, SMALLEST, pixels, size)
+    found = proposed(network, SMALLEST, pixels, size)
     assert [tuple(image.shape) for image in network.seen] == [(3, *seen)]
     assert found.boxes[0].tolist() == pytest.approx([0, 0, size.width, size.height], rel=1e-6)
 
 
 def test_model_sees_rgb_from_0_to_1() -> None:
     network = _Recording()
-    models.propose(network, SMALLEST, torch.tensor([255, 51, 0], dtype=torch.uint8).view(3, 1, 1), Size(1, 1))
+    proposed(network, SMALLEST, torch.tensor([255, 51, 0], dtype=torch.uint8).view(3, 1, 1), Size(1, 1))
     assert network.seen[0].flatten().tolist() == pytest.approx([1.0, 0.2, 0.0])
 
 
@@ -232,7 +239,7 @@ def test_strip_of_a_picture_is_a_picture_for_a_model_that_resizes(size: Size) ->
     network = get_model(FROZEN, weights=None, weights_backbone=None).eval()
     pixels = torch.zeros((3, size.height, size.width), dtype=torch.uint8)
     with torch.inference_mode():
-        found = models.propose(network, FROZEN, pixels, size)
+        found = proposed(network, FROZEN, pixels, size)
     assert len(found.boxes) == len(found.scores)
 
 
@@ -375,8 +382,8 @@ def test_pictures_of_one_shape_are_given_to_the_model_together_and_each_gets_its
     other = picture.flip(-1)[:, :300]
     views = [View(picture, Size(512, 512)), View(other, Size(1024, 600)), View(picture.flip(1), Size(512, 512))]
     with torch.inference_mode():
-        together = models.propose_all(network, SMALLEST, views)
+        together = models.propose_all(network, torch.device("cpu"), SMALLEST, views)
         for view, found in zip(views, together, strict=True):
-            alone = models.propose(network, SMALLEST, view.pixels, view.size)
+            alone = proposed(network, SMALLEST, view.pixels, view.size)
             torch.testing.assert_close(found.scores, alone.scores, atol=1e-5, rtol=0)
             torch.testing.assert_close(found.boxes, alone.boxes, atol=0.01, rtol=0)

@@ -15,9 +15,10 @@ import pytest
 import safetensors.torch
 import torch
 
-from crop_core.detect import weights
 from crop_core.detect.nanodet import NanoDet
-from crop_core.detect.weights import SHA256, check_sha256, convert, load_tensors
+from crop_core.detect.weights import convert
+from crop_core.detect.weights import load as weights
+from crop_core.detect.weights.load import SHA256, check_sha256, load_tensors
 from crop_core.detect.yunet import HEADS, YuNet
 from crop_core.errors import WeightsError
 
@@ -29,19 +30,21 @@ NANODET, YUNET = "nanodet_g.safetensors", "yunet_2023mar.safetensors"
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a copy of the shipped weights, from which the loader reads."""
     for name in SHA256:
-        shutil.copy(str(files(weights) / name), tmp_path / name)
+        shutil.copy(str(files("crop_core.detect.weights") / name), tmp_path / name)
     monkeypatch.setattr(weights, "files", lambda package: tmp_path)
     return tmp_path
 
 
 def test_every_shipped_file_is_written_down() -> None:
-    shipped = {entry.name for entry in files(weights).iterdir() if entry.name.endswith(".safetensors")}
+    shipped = {
+        entry.name for entry in files("crop_core.detect.weights").iterdir() if entry.name.endswith(".safetensors")
+    }
     assert shipped == set(SHA256) == {NANODET, YUNET}
 
 
 @pytest.mark.parametrize("name", SHA256)
 def test_file_has_the_sha256_that_is_written_down(name: str) -> None:
-    assert hashlib.sha256((files(weights) / name).read_bytes()).hexdigest() == SHA256[name]
+    assert hashlib.sha256((files("crop_core.detect.weights") / name).read_bytes()).hexdigest() == SHA256[name]
 
 
 @pytest.mark.parametrize(
@@ -49,7 +52,7 @@ def test_file_has_the_sha256_that_is_written_down(name: str) -> None:
     [(NANODET, torch.float16, 3_786_068), (YUNET, torch.float32, 53_104)],
 )
 def test_tensors_are_loaded_in_single_precision(name: str, on_disk: torch.dtype, count: int) -> None:
-    stored = safetensors.torch.load((files(weights) / name).read_bytes())
+    stored = safetensors.torch.load((files("crop_core.detect.weights") / name).read_bytes())
     assert {tensor.dtype for tensor in stored.values()} == {on_disk}
     loaded = load_tensors(name)
     assert {tensor.dtype for tensor in loaded.values()} == {torch.float32}

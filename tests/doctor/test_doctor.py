@@ -25,8 +25,8 @@ from crop_core import CropError, DeviceError, WeightsError
 from crop_core.bench.server import running
 from crop_core.cli.main import main
 from crop_core.detect import torchvision_models as models
-from crop_core.detect import weights
-from crop_core.detect.detector import ACCURATE
+from crop_core.detect.choose_detector import ACCURATE
+from crop_core.detect.weights import load as weights
 from crop_core.detection import Detection
 from crop_core.doctor import report as doctor
 from crop_core.doctor.report import (
@@ -96,7 +96,7 @@ def torchvision_without_operators(tmp_path: Path) -> Path:
 def own_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Have the loader read a copy of the weights; return its folder."""
     for name in weights.SHA256:
-        shutil.copy(str(files(weights) / name), tmp_path / name)
+        shutil.copy(str(files("crop_core.detect.weights") / name), tmp_path / name)
     monkeypatch.setattr(weights, "files", lambda package: tmp_path)
     return tmp_path
 

@@ -15,8 +15,8 @@ from torchvision.transforms.v2 import functional as T
 
 from crop_core import Cropper, CropRequest, ImageError
 from crop_core.bench.pictures import photo_like
-from crop_core.detect.detector import load_detector
-from crop_core.detect.merge_boxes import View
+from crop_core.detect.choose_detector import load_detector
+from crop_core.detect.network_input import View
 from crop_core.geometry import Size, Window
 from crop_core.photo.decode_on_gpu import (
     AcceleratedPhoto,

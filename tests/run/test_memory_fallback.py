@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+from torch import Tensor
 
 from crop_core import Cropper, CropRequest, DeviceError, ImageError
+from crop_core.detect.candidates import Candidates, Glance
 from crop_core.detect.detector import Detector
-from crop_core.detect.merge_boxes import View
+from crop_core.detect.network_input import View
 from crop_core.detection import Detection
 from crop_core.run.memory_fallback import ALONE, answers, attempts, free_memory, is_out_of_memory
 
@@ -21,9 +23,16 @@ class Hungry(Detector):
     """The fast detector, on a device whose memory suffices for so many pictures at once."""
 
     def __init__(self, inner: Detector, pictures: int, error: type[RuntimeError] | None = torch.OutOfMemoryError):
-        super().__init__(inner.name, inner.longest_side, inner.look, inner.look_again, inner.find_faces, batch=3)
-        self.pictures, self.error = pictures, error
+        super().__init__(inner._faces)
+        self.name, self.longest_side, self.looks_twice, self.batch = inner.name, inner.longest_side, True, 3
+        self.inner, self.pictures, self.error = inner, pictures, error
         self.asked: list[int] = []
+
+    def look(self, views: Sequence[View]) -> list[Glance]:
+        return self.inner.look(views)
+
+    def look_again(self, glances: Sequence[Glance], clear: Sequence[Tensor]) -> list[Candidates]:
+        return self.inner.look_again(glances, clear)
 
     def detect_all(self, views: Sequence[View], *thresholds: float) -> list[tuple[Detection, ...]]:
         self.asked.append(len(views))
