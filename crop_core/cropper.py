@@ -28,10 +28,12 @@ from crop_core.detect.spectral_saliency import saliency_grid
 from crop_core.detection import Detection
 from crop_core.device import resolve_device
 from crop_core.errors import CropError, DeviceError, ImageError, WeightsError
+from crop_core.frame.output_size import check_together
 from crop_core.frame.plan import plan_crops
-from crop_core.frame.subjects import WEAK_SCORE, subjects_among
+from crop_core.frame.scene import Scene
+from crop_core.frame.subjects import WEAK_SCORE
 from crop_core.photo.decode_on_gpu import AcceleratedPhoto
-from crop_core.photo.limits import check_crops
+from crop_core.photo.limits import limits
 from crop_core.photo.photo import Photo, in_srgb, open_photo
 from crop_core.request import CropRequest
 from crop_core.result import Crop, CropResult
@@ -244,12 +246,11 @@ class Cropper:
         """Return the crops: framed, cut, resized and encoded."""
         photo, timings, attempt = opened.photo, opened.timings, opened.attempt
         with _timed(timings, "frame"):
-            detections = tuple(one for one in opened.seen if one.score >= request.score_threshold)
-            weak = opened.seen[len(detections) :]  # the order is by score
-            found = bool(subjects_among(detections, photo.size, request))
-            saliency = None if found or request.if_none != "saliency" else saliency_grid(opened.pixels)
-            plans = plan_crops(detections, photo.size, request, weak=weak, saliency=saliency)
-            check_crops((plan.output_size.width, plan.output_size.height) for plan in plans)
+            scene = Scene.of(opened.seen, photo.size, request)
+            if not scene.subjects and request.if_none == "saliency":
+                scene = replace(scene, saliency=saliency_grid(opened.pixels))
+            plans = plan_crops(scene, request)
+            check_together((plan.output_size for plan in plans), limits().max_crop_pixels)
         crops = []
         output_format = format_for(request.output_format, photo.format)
         for index, plan in enumerate(plans):
@@ -264,7 +265,7 @@ class Cropper:
         preview = None
         if request.preview and not dry_run:
             own_colors = on_white(photo.small(OVERSAMPLING * opened.detector.longest_side))
-            preview = draw_preview(own_colors, photo.size, detections, tuple(crops), photo.icc_profile)
+            preview = draw_preview(own_colors, photo.size, scene.detections, tuple(crops), photo.icc_profile)
         return CropResult(
             source,
             photo.size,
@@ -272,7 +273,7 @@ class Cropper:
             opened.detector.name,
             attempt.device.type,
             timings,
-            detections,
+            scene.detections,
             tuple(crops),
             preview,
             attempt.note,

@@ -34,6 +34,7 @@ from serving import (
 from crop_core import CropError, CropRequest, ImageError, Size
 from crop_core.bench.server import Server, running
 from crop_core.frame.plan import plan_crops
+from crop_core.frame.scene import Scene
 from crop_core.photo.photo import open_photo
 
 NO_PICTURE = "image is missing or is no upload: send the picture as an http(s) URL or as a data URI."  # predict.py's
@@ -148,7 +149,7 @@ TEXT, CUT_OFF = b"Once upon a time there was no picture.", CAT_BYTES[: len(CAT_B
         ({"image": data_uri(CUT_OFF)}, lambda: open_photo(CUT_OFF).pixels()),
         (
             {"image": ROCKET, "mode": "faces", "if_none": "error"},
-            lambda: plan_crops((), Size(640, 427), CropRequest(mode="faces", if_none="error")),
+            lambda: plan_crops(Scene(Size(640, 427), (), ()), CropRequest(mode="faces", if_none="error")),
         ),
     ],
     ids=[

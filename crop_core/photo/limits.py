@@ -7,10 +7,9 @@ field's name in capitals, such as ``CROP_CORE_MAX_PIXELS=50000000``.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
-from crop_core.errors import ImageError, RequestError, SettingError
+from crop_core.errors import ImageError, SettingError
 
 PREFIX = "CROP_CORE_"
 
@@ -136,23 +135,6 @@ def check_exif(length: int) -> None:
     if length > (most := limits().max_exif_bytes):
         raise ImageError(
             f"The picture has {_mebibytes(length)} of EXIF; at most {_mebibytes(most)} are accepted. Save it without."
-        )
-
-
-def check_crops(sizes: Iterable[tuple[int, int]]) -> None:
-    """Refuse crops of together more than `max_crop_pixels`.
-
-    Args:
-        sizes: Width and height of each, in pixels.
-
-    Raises:
-        RequestError: They have more.
-    """
-    pixels = [width * height for width, height in sizes]
-    if sum(pixels) > (most := limits().max_crop_pixels):
-        raise RequestError(
-            f"The {len(pixels)} crops would have {_megapixels(sum(pixels))} together; one picture's may have "
-            f"{_megapixels(most)}. Ask for a smaller width or height, or a smaller max_crops."
         )
 
 

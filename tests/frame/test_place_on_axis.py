@@ -1,14 +1,21 @@
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from crop_core.detection import Detection
-from crop_core.frame.place_on_axis import best_offset, offset_holding, well_placed
+from crop_core.frame.composition import well_placed
+from crop_core.frame.place_on_axis import best_place, place_holding
 from crop_core.frame.subjects import Thing, subjects_among
 from crop_core.geometry import Box, Size
 from crop_core.request import CropRequest
 
 SIZE = Size(1000, 1000)
+
+
+def offset_of(things: Sequence[Thing], axis: int, extent: int, length: int) -> int:
+    return best_place(things, axis, extent, length).offset
 
 
 def things(*detections: Detection) -> tuple[Thing, ...]:
@@ -29,37 +36,37 @@ def face(x1: float, y1: float, side: float, nose: float = 0.0, score: float = 0.
 
 
 def test_one_thing_sits_in_the_middle_of_the_window() -> None:
-    assert best_offset(things(object_(500, 700)), 0, 1000, 400) == 400
+    assert offset_of(things(object_(500, 700)), 0, 1000, 400) == 400
 
 
 def test_a_thing_at_the_border_is_whole_and_the_window_stays_inside() -> None:
-    assert best_offset(things(object_(900, 1000)), 0, 1000, 400) == 600
+    assert offset_of(things(object_(900, 1000)), 0, 1000, 400) == 600
 
 
 def test_a_thing_that_cannot_fit_is_seen_in_its_middle() -> None:
-    assert best_offset(things(object_(100, 900)), 0, 1000, 400) == 300
+    assert offset_of(things(object_(100, 900)), 0, 1000, 400) == 300
 
 
 def test_a_weak_thing_does_not_pull_the_window_off_a_strong_one_that_cannot_fit() -> None:
-    offset = best_offset(things(object_(100, 900), object_(850, 950, score=0.2)), 0, 1000, 400)
+    offset = offset_of(things(object_(100, 900), object_(850, 950, score=0.2)), 0, 1000, 400)
     assert offset == 300
 
 
 def test_a_weak_thing_does_not_pull_the_window_off_the_face_of_a_person_who_cannot_fit() -> None:
     portrait = (object_(200, 800, label="person"), face(450, 310, 100))
-    assert best_offset(things(*portrait), 0, 1000, 400) == 300
-    assert best_offset(things(*portrait, object_(205, 260, score=0.2)), 0, 1000, 400) == 300
+    assert offset_of(things(*portrait), 0, 1000, 400) == 300
+    assert offset_of(things(*portrait, object_(205, 260, score=0.2)), 0, 1000, 400) == 300
 
 
 def test_a_sure_thing_beside_one_that_cannot_fit_is_whole() -> None:
     (table, dog) = (object_(0, 1000, label="dining table"), object_(700, 950))
-    offset = best_offset(things(table, dog), 0, 1000, 400)
+    offset = offset_of(things(table, dog), 0, 1000, 400)
     assert offset <= 700
     assert offset + 400 >= 950
 
 
 def test_faces_that_fit_together_are_kept_together() -> None:
-    offset = best_offset(things(face(100, 300, 80), face(380, 300, 80), object_(500, 560)), 0, 1000, 400)
+    offset = offset_of(things(face(100, 300, 80), face(380, 300, 80), object_(500, 560)), 0, 1000, 400)
     assert offset <= 100
     assert offset + 400 >= 460
 
@@ -67,36 +74,36 @@ def test_faces_that_fit_together_are_kept_together() -> None:
 @pytest.mark.parametrize(("length", "offset"), [(380, 95), (386, 94)])
 def test_faces_that_just_fit_together_have_what_is_left_on_both_sides(length: int, offset: int) -> None:
     # The faces are 370 px long and want 6 and 18 px of margin, 15 % of either.
-    assert best_offset(things(face(100, 300, 40), face(350, 300, 120)), 0, 1000, length) == offset
+    assert offset_of(things(face(100, 300, 40), face(350, 300, 120)), 0, 1000, length) == offset
 
 
 def test_the_headroom_comes_before_the_margin_under_a_chin() -> None:
     # The face is 200 px high and wants 80 px of headroom, and a margin of 30 at either end: 10 are left for them.
     person = Detection("person", 0.9, Box(300, 290, 700, 900))
-    offset = best_offset(things(person, face(400, 300, 200)), 1, 1000, 290)
+    offset = offset_of(things(person, face(400, 300, 200)), 1, 1000, 290)
     assert 300 - 80 - 10 <= offset <= 300 - 80
 
 
 def test_a_thing_that_outweighs_all_faces_comes_before_them() -> None:
-    offset = best_offset(things(object_(500, 880), face(0, 300, 40)), 0, 1000, 400)
+    offset = offset_of(things(object_(500, 880), face(0, 300, 40)), 0, 1000, 400)
     assert offset <= 500
     assert offset + 400 >= 880
 
 
 def test_a_larger_thing_that_is_hardly_there_does_not() -> None:
-    offset = best_offset(things(object_(500, 880, score=0.2), face(100, 400, 80)), 0, 1000, 400)
+    offset = offset_of(things(object_(500, 880, score=0.2), face(100, 400, 80)), 0, 1000, 400)
     assert offset <= 100
 
 
 def test_the_eyes_of_a_lone_face_lie_on_the_upper_third() -> None:
     (thing,) = things(face(450, 450, 100))
     assert well_placed([thing], 1, 600) == pytest.approx(490 - 200)
-    assert best_offset([thing], 1, 1000, 600) == 290
+    assert offset_of([thing], 1, 1000, 600) == 290
 
 
 @pytest.mark.parametrize(("nose", "shift"), [(0, 0), (0.5, 50), (-0.5, -50)], ids=["ahead", "right", "left"])
 def test_a_turned_head_has_room_to_look_into(nose: float, shift: float) -> None:
-    assert best_offset(things(face(450, 450, 100, nose)), 0, 1000, 600) == 200 + shift
+    assert offset_of(things(face(450, 450, 100, nose)), 0, 1000, 600) == 200 + shift
 
 
 spans = st.tuples(st.integers(0, 999), st.integers(1, 1000)).filter(lambda span: span[0] < span[1])
@@ -107,7 +114,7 @@ def test_an_offset_is_in_the_picture_and_holds_the_first_want(
     wants: list[tuple[int, int]], target: float, length: int
 ) -> None:
     boxes = [Box(low, 0, high, 10) for low, high in wants]
-    offset = offset_holding(boxes, target, 0, 1000, length)
+    offset = place_holding([("box", box) for box in boxes], target, 0, 1000, length).offset
     assert 0 <= offset <= 1000 - length
     low, high = wants[0]
     inside, around = offset <= low and high <= offset + length, low <= offset and offset + length <= high
@@ -119,7 +126,7 @@ def test_no_other_offset_holds_the_weightiest_thing_better(
     scene: list[tuple[tuple[int, int], float]], length: int
 ) -> None:
     ranked = sorted(things(*(object_(*span, score) for span, score in scene)), key=lambda t: (-t.weight, t.ids))
-    offset = best_offset(ranked, 0, 1000, length)
+    offset = offset_of(ranked, 0, 1000, length)
     box = ranked[0].box
 
     def held(at: int) -> float:
