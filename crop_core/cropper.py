@@ -19,14 +19,14 @@ import torch
 from torch import Tensor
 
 from crop_core.cut.encode import encode, file_name, format_for
-from crop_core.cut.preview import draw_preview
+from crop_core.cut.preview import Shown, draw_preview, tile_of
 from crop_core.cut.render import on_white, render
 from crop_core.detect.choose_detector import load_detector, resolve
 from crop_core.detect.detector import Detector
 from crop_core.detect.network_input import View
 from crop_core.detect.spectral_saliency import saliency_grid
 from crop_core.detection import Detection
-from crop_core.device import resolve_device
+from crop_core.device import answers, free_memory, is_out_of_memory, resolve_device
 from crop_core.errors import CropError, DeviceError, ImageError, WeightsError
 from crop_core.frame.output_size import check_together
 from crop_core.frame.plan import plan_crops
@@ -37,7 +37,7 @@ from crop_core.photo.limits import limits
 from crop_core.photo.photo import Photo, in_srgb, open_photo
 from crop_core.request import CropRequest
 from crop_core.result import Crop, CropResult
-from crop_core.run.memory_fallback import ALONE, Attempt, answers, attempts, free_memory, is_out_of_memory
+from crop_core.run.memory_fallback import ALONE, Attempt, attempts
 from crop_core.run.ordered_pool import batched, in_order
 
 # A decode of twice the pixels that the networks see takes hardly longer than one that just suffices (reading the
@@ -251,7 +251,7 @@ class Cropper:
                 scene = replace(scene, saliency=saliency_grid(opened.pixels))
             plans = plan_crops(scene, request)
             check_together((plan.output_size for plan in plans), limits().max_crop_pixels)
-        crops = []
+        crops, shown = [], []
         output_format = format_for(request.output_format, photo.format)
         for index, plan in enumerate(plans):
             if dry_run:
@@ -262,10 +262,12 @@ class Cropper:
             with _timed(timings, "encode"):
                 encoded = encode(cut, output_format, request.output_quality, photo.icc_profile)
             crops.append(Crop(plan, file_name(index, plan.label, plan.aspect_ratio, output_format), encoded))
+            if request.preview:
+                shown.append(Shown(plan, tile_of(cut)))
         preview = None
         if request.preview and not dry_run:
             own_colors = on_white(photo.small(OVERSAMPLING * opened.detector.longest_side))
-            preview = draw_preview(own_colors, photo.size, scene.detections, tuple(crops), photo.icc_profile)
+            preview = draw_preview(own_colors, photo.size, scene.detections, shown, photo.icc_profile)
         return CropResult(
             source,
             photo.size,

@@ -1,4 +1,7 @@
-"""Devices by their names. PyTorch is loaded when one is resolved, not before."""
+"""Devices: by their names, their precision, their memory, and whether one still works.
+
+PyTorch is loaded when it is needed, not before.
+"""
 
 from __future__ import annotations
 
@@ -42,3 +45,32 @@ def precision(device: torch.device) -> torch.dtype:
         return torch.float16
     multiplies_bfloat16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)  # PyTorch has no public name
     return torch.bfloat16 if device.type == "cpu" and multiplies_bfloat16() else torch.float32
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether memory ran out; MPS, the CPU and some CUDA calls have no class of their own for it."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        said in str(error) for said in ("out of memory", "can't allocate memory", "ALLOC_FAILED", "ALLOCATOR_FAILURE")
+    )
+
+
+def answers(device: torch.device) -> bool:
+    """Return whether the device still computes: after some faults CUDA refuses every later call of the process."""
+    import torch
+
+    try:
+        return torch.ones(2, device=device).sum().item() == 2
+    except RuntimeError:
+        return False
+
+
+def free_memory(device: torch.device) -> None:
+    """Give back what PyTorch keeps of the device's memory for later."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from io import BytesIO
 
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from crop_core.detection import Detection
+from crop_core.frame.plan import CropPlan
 from crop_core.geometry import Size
-from crop_core.photo.photo import reopened
-from crop_core.result import Crop
 
 SHEET_HEIGHT = 560  # px
 GAP = 8  # px
+TILE_HEIGHT, BAR = SHEET_HEIGHT // 2 - GAP // 2, 18  # px; of a crop's tile, and of the bar above it
 LINE = 3  # px; how thick a window is drawn
 BACKGROUND = (32, 32, 32)
 # Colours that stay apart for most kinds of colour blindness (Okabe and Ito, 2008).
@@ -22,14 +23,38 @@ WINDOW_COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (
 BOX_COLOR, FACE_COLOR = (255, 255, 255), (255, 105, 180)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """A crop as the sheet shows it.
+
+    Attributes:
+        plan: Where it was cut.
+        small: Its pixels, as `tile_of` makes them; none where nothing was cut.
+    """
+
+    plan: CropPlan
+    small: Image.Image | None
+
+
+def tile_of(pixels: Tensor) -> Image.Image:
+    """Return a crop's pixels, small enough for the sheet.
+
+    Args:
+        pixels: uint8 tensor [3 or 4, H, W] on any device.
+    """
+    image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().cpu().numpy()).convert("RGBA")
+    image.thumbnail((TILE_HEIGHT * 2, TILE_HEIGHT - BAR))
+    return image
+
+
 def draw_preview(
-    pixels: Tensor, size: Size, detections: Sequence[Detection], crops: Sequence[Crop], icc_profile: bytes | None
+    pixels: Tensor, size: Size, detections: Sequence[Detection], crops: Sequence[Shown], icc_profile: bytes | None
 ) -> bytes:
     """Return the contact sheet as a JPEG.
 
     Args:
         pixels: uint8 tensor [3, H, W], the upright picture at any scale.
-        size: The upright source picture's, whose pixels `detections` and `crops` speak of.
+        size: The upright source picture's, whose pixels `detections` and `crops` are in.
         detections: Drawn thin, with label and score, faces with their landmarks.
         crops: Their windows are drawn thick, then each crop follows under its window's colour.
         icc_profile: The colour profile of the pixels.
@@ -40,7 +65,7 @@ def draw_preview(
     _draw_boxes(source, detections, scale)
     for index, crop in enumerate(crops):
         _draw_window(source, crop, index, scale)
-    tiles = [_tile(crop, _color(index)) for index, crop in enumerate(crops) if crop.data is not None]
+    tiles = [_tile(crop.plan, crop.small, _color(index)) for index, crop in enumerate(crops) if crop.small is not None]
     sheet = _sheet(source, tiles)
     buffer = BytesIO()
     sheet.save(buffer, "JPEG", quality=85, **({"icc_profile": icc_profile} if icc_profile else {}))
@@ -51,8 +76,8 @@ def _color(index: int) -> tuple[int, int, int]:
     return WINDOW_COLORS[index % len(WINDOW_COLORS)]
 
 
-def _draw_window(source: Image.Image, crop: Crop, index: int, scale: float) -> None:
-    x1, y1, x2, y2 = (side * scale for side in crop.window.xyxy)
+def _draw_window(source: Image.Image, crop: Shown, index: int, scale: float) -> None:
+    x1, y1, x2, y2 = (side * scale for side in crop.plan.window.xyxy)
     # Windows that share a border stay visible, and so do those of a few pixels.
     inset = min(index * LINE, 10 * LINE, (x2 - x1) / 4, (y2 - y1) / 4)
     left, top = x1 + inset, y1 + inset
@@ -75,15 +100,9 @@ def _draw_boxes(source: Image.Image, detections: Sequence[Detection], scale: flo
         draw.text((x1 + 2, y1 + 1), text, fill=color, font=font)
 
 
-def _tile(crop: Crop, color: tuple[int, int, int]) -> Image.Image:
-    """Return the crop, small, under a bar of its window's colour that names its ratio and rule."""
-    assert crop.data is not None
-    height = SHEET_HEIGHT // 2 - GAP // 2
-    bar = 18
-    pixels = reopened(crop.data).small(height * 2)  # Image.open would refuse crops beyond Pillow's own limit
-    image = Image.fromarray(pixels.permute(1, 2, 0).numpy()).convert("RGBA")
-    image.thumbnail((height * 2, height - bar))
-    plan = crop.plan
+def _tile(plan: CropPlan, image: Image.Image, color: tuple[int, int, int]) -> Image.Image:
+    """Return the small crop under a bar of its window's colour that names its ratio and rule."""
+    height, bar = TILE_HEIGHT, BAR
     text = f"{plan.aspect_ratio} {plan.rule} {plan.output_size.width}x{plan.output_size.height}"
     font = ImageFont.load_default(12)
     width = max(image.width, round(font.getlength(text)) + 6)

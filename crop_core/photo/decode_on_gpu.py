@@ -1,7 +1,4 @@
-"""JPEG in and out on a CUDA device, by nvJPEG: the pixels of one that becomes others never leave it.
-
-Everything else that happens on a GPU is PyTorch that runs on any device.
-"""
+"""JPEG decoded on a CUDA device by nvJPEG, so that its pixels never leave it."""
 
 from __future__ import annotations
 
@@ -11,13 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.io import ImageReadMode, decode_jpeg
-from torchvision.io import encode_jpeg as torchvision_encode_jpeg
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as T
 
+from crop_core.device import answers, is_out_of_memory
 from crop_core.geometry import Size, Window
 from crop_core.photo.photo import Photo, upright
-from crop_core.run.memory_fallback import answers, is_out_of_memory
 
 # Beyond this a picture is decoded by the CPU, which does so at a fraction of its scale: the device's resize takes
 # four bytes a value, 600 MB here.
@@ -26,8 +22,6 @@ MAX_PIXELS = 50_000_000
 # shrinks far. CUDA's keeps the weights of a pixel in 48 KiB of shared memory, and fails where a bicubic one shrinks by
 # more than 47 (PyTorch, UpSampleBilinear2d.cu); means of whole pixels take what is beyond twice this.
 KEPT = 16
-_ICC_HEAD = b"ICC_PROFILE\0"  # ICC.1:2022, annex B.4: the profile in APP2 segments, numbered from 1
-_ICC_PART = 65_519  # bytes of it in one segment: a length of two bytes, less itself, the head and two numbers
 
 
 class AcceleratedPhoto:
@@ -113,26 +107,6 @@ def _means(pixels: Tensor, cells: tuple[int, int]) -> Tensor:
     return means.round_().to(torch.uint8)
 
 
-def encode_jpeg(pixels: Tensor, quality: int, icc_profile: bytes | None) -> bytes | None:
-    """Return the picture as a JPEG, made on the device (CUDA's encoder: 4:4:4 chroma), with its colour profile.
-
-    Args:
-        pixels: uint8 tensor [3, H, W] on a CUDA device or the CPU.
-        quality: 1 to 100.
-        icc_profile: The profile to embed, or none.
-
-    Returns:
-        The file, or none where the device's encoder is not there or not the one for it.
-    """
-    try:
-        encoded = _encoded(pixels.contiguous(), quality)
-    except RuntimeError as error:
-        if is_out_of_memory(error) or not answers(pixels.device):
-            raise
-        return None
-    return with_profile(encoded.numpy().tobytes(), icc_profile)
-
-
 # nvJPEG works on streams of its own, and torchvision gives it memory that is free in the order of the caller's stream:
 # work that is queued there may still read or write it, so that one picture's pixels come into another's
 # (pytorch/vision, pull request 9606, where 0.28 did so; 0.25 makes the same calls). What nvJPEG writes therefore
@@ -140,7 +114,7 @@ def encode_jpeg(pixels: Tensor, quality: int, icc_profile: bytes | None) -> byte
 
 
 @cache
-def _aside(device: torch.device) -> torch.cuda.Stream:
+def stream_aside(device: torch.device) -> torch.cuda.Stream:
     """Return the stream whose memory nvJPEG writes to."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch's own
 
@@ -151,46 +125,9 @@ def _stored_pixels(jpeg: bytes, device: torch.device) -> Tensor:
     if device.type != "cuda":
         on_cpu: Tensor = decode_jpeg(buffer, ImageReadMode.RGB, device=device)
         return on_cpu
-    aside, own = _aside(device), torch.cuda.current_stream(device)
+    aside, own = stream_aside(device), torch.cuda.current_stream(device)
     with torch.cuda.stream(aside):
         pixels: Tensor = decode_jpeg(buffer, ImageReadMode.RGB, device=device)
     own.wait_stream(aside)
     pixels.record_stream(own)  # no other picture comes there before all that is queued when it goes is done
     return pixels
-
-
-def _encoded(pixels: Tensor, quality: int) -> Tensor:
-    """Return the JPEG, uint8 tensor [bytes] on the CPU; the host waits for the device, as it must for a file.
-
-    Args:
-        pixels: uint8 tensor [3, H, W], contiguous.
-        quality: 1 to 100.
-    """
-    if pixels.device.type != "cuda":
-        on_cpu: Tensor = torchvision_encode_jpeg(pixels, quality)
-        return on_cpu
-    torch.cuda.synchronize(pixels.device)  # the encoder reads pixels that are made, not only queued to be
-    with torch.cuda.stream(_aside(pixels.device)):
-        encoded: Tensor = torchvision_encode_jpeg(pixels, quality)
-        torch.cuda.synchronize(pixels.device)  # which stream its last copy is on differs between releases
-        return encoded.cpu()
-
-
-def with_profile(jpeg: bytes, icc_profile: bytes | None) -> bytes:
-    """Return the JPEG with the profile in it, behind its first segment: the device's encoder writes none.
-
-    Args:
-        jpeg: A JPEG without a profile.
-        icc_profile: None for none; what does not fit the 255 segments that there may be is left out.
-    """
-    parts = [icc_profile[at : at + _ICC_PART] for at in range(0, len(icc_profile), _ICC_PART)] if icc_profile else []
-    if len(parts) > 255:
-        return jpeg
-    segments = b"".join(
-        b"\xff\xe2" + (len(part) + len(_ICC_HEAD) + 4).to_bytes(2, "big") + _ICC_HEAD + bytes((n, len(parts))) + part
-        for n, part in enumerate(parts, 1)
-    )
-    after = 2
-    if jpeg[2:4] == b"\xff\xe0":  # JFIF wants its own segment to be the first
-        after += 2 + int.from_bytes(jpeg[4:6], "big")
-    return jpeg[:after] + segments + jpeg[after:]

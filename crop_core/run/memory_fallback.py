@@ -1,4 +1,4 @@
-"""What is left to try when memory runs out, and whether a device can be trusted after a fault."""
+"""The ways to crop a picture that are left when a device's memory runs out."""
 
 from __future__ import annotations
 
@@ -35,26 +35,3 @@ def attempts(device: torch.device) -> tuple[Attempt, ...]:
     if device.type != "cpu":
         ways.append(Attempt(cpu, cpu, f"{ran_out} the CPU did it all."))
     return tuple(ways)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether memory ran out; MPS, the CPU and some CUDA calls have no class of their own for it."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-        said in str(error) for said in ("out of memory", "can't allocate memory", "ALLOC_FAILED", "ALLOCATOR_FAILURE")
-    )
-
-
-def answers(device: torch.device) -> bool:
-    """Return whether the device still computes: after some faults CUDA refuses every later call of the process."""
-    try:
-        return torch.ones(2, device=device).sum().item() == 2
-    except RuntimeError:
-        return False
-
-
-def free_memory(device: torch.device) -> None:
-    """Give back what PyTorch keeps of the device's memory for later."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    elif device.type == "mps":
-        torch.mps.empty_cache()

@@ -15,14 +15,11 @@ from torchvision.transforms.v2 import functional as T
 
 from crop_core import Cropper, CropRequest, ImageError
 from crop_core.bench.pictures import photo_like
+from crop_core.cut.encode_on_gpu import encode_jpeg, with_profile
 from crop_core.detect.choose_detector import load_detector
 from crop_core.detect.network_input import View
 from crop_core.geometry import Size, Window
-from crop_core.photo.decode_on_gpu import (
-    AcceleratedPhoto,
-    encode_jpeg,
-    with_profile,
-)
+from crop_core.photo.decode_on_gpu import AcceleratedPhoto
 from crop_core.photo.photo import open_photo, upright
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")

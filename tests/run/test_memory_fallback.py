@@ -14,7 +14,8 @@ from crop_core.detect.candidates import Candidates, Glance
 from crop_core.detect.detector import Detector
 from crop_core.detect.network_input import View
 from crop_core.detection import Detection
-from crop_core.run.memory_fallback import ALONE, answers, attempts, free_memory, is_out_of_memory
+from crop_core.device import answers, free_memory, is_out_of_memory
+from crop_core.run.memory_fallback import ALONE, attempts
 
 CPU, CUDA, MPS, LOST = (torch.device(name) for name in ("cpu", "cuda", "mps", "meta"))
 
