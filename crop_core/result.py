@@ -104,6 +104,20 @@ class CropResult:
             "error": None,
         } | note
 
+    def explain(self) -> str:
+        """Return, for each crop, why its window lies where it does: which claims held and which gave way.
+
+        The claims of one direction stand in the order of their importance. The last ones are the single things.
+        """
+        parts = []
+        for number, crop in enumerate(self.crops):
+            x1, y1, x2, y2 = crop.window.xyxy
+            head = f"{number:02d} {crop.plan.aspect_ratio}: {x2 - x1}x{y2 - y1} pixels from ({x1}, {y1}), for "
+            head += crop.plan.label if crop.plan.subjects else f"nothing that was found ({crop.plan.rule})"
+            lines = [f"  {verdict}" for verdict in crop.plan.verdicts]
+            parts.append("\n".join([head, *(lines or ["  nothing to decide: the window has one place"])]))
+        return "\n".join(parts)
+
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write the crops, detections.json and the preview into the folder, and return their paths.
 

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "crop_core"
 BASE = {"errors", "geometry", "device", "version"}
 ASKED = BASE | {"detection", "request", "request_text"}
 ROOMS = {"photo", "detect", "frame", "run", "cut"}
-WORKING = ASKED | ROOMS | {"result", "cropper"}
+WORKING = ASKED | ROOMS | {"result", "steps", "cropper"}
 LAYERS: dict[str, set[str]] = {
     "version": set(),
     "errors": set(),
@@ -30,7 +30,8 @@ LAYERS: dict[str, set[str]] = {
     "run": BASE,
     "cut": ASKED | {"photo", "frame"},
     "result": ASKED | {"photo", "frame", "cut"},
-    "cropper": ASKED | ROOMS | {"result"},
+    "steps": ASKED | ROOMS | {"result"},
+    "cropper": ASKED | ROOMS | {"result", "steps"},
     "doctor": WORKING,
     "bench": WORKING | {"doctor"},
     "batch": WORKING,

@@ -11,13 +11,14 @@ from statistics import median, quantiles
 
 import torch
 
-from crop_core.cropper import OVERSAMPLING, Cropper
+from crop_core.cropper import Cropper
 from crop_core.detect import yunet
 from crop_core.detect.network_input import View
 from crop_core.detect.second_look import has_small_figures
 from crop_core.photo.photo import open_photo
 from crop_core.request import CropRequest
 from crop_core.result import CropResult
+from crop_core.steps import OVERSAMPLING
 
 STAGES = ("open", "decode", "detect", "face", "frame", "render", "encode")
 SIDE = 1080  # px of the square crops

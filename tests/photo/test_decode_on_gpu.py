@@ -75,7 +75,7 @@ def test_device_sees_at_12_megapixels_what_the_cpu_sees(
     data = photo_like(SAMPLES / sample, 12)
     request = CropRequest(aspect_ratios=("1:1", "4:5", "16:9", "9:16"))
     plain = cropper.crop(data, request, dry_run=True)
-    monkeypatch.setattr("crop_core.cropper.open_photo", lambda given: AcceleratedPhoto(open_photo(given), CPU))
+    monkeypatch.setattr("crop_core.steps.open_photo", lambda given: AcceleratedPhoto(open_photo(given), CPU))
     ours = cropper.crop(data, request, dry_run=True)
     # Of 4000 px, where 2 are the aim. Measured: 2, and 13 where all hangs on an unsharp dog that nobody is sure of.
     unsure = sample == "pair.jpg"
@@ -118,7 +118,7 @@ def strip(width: int, height: int) -> bytes:
 def test_no_picture_shrinks_by_more_at_once_than_a_gpu_can(
     data: Any, width: int, cropper: Cropper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crop_core.cropper.open_photo", lambda given: AcceleratedPhoto(open_photo(given), CPU))
+    monkeypatch.setattr("crop_core.steps.open_photo", lambda given: AcceleratedPhoto(open_photo(given), CPU))
     resize, needed = T.resize, []
 
     def noted(pixels: torch.Tensor, size: list[int], *options: Any, **more: Any) -> torch.Tensor:

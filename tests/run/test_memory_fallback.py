@@ -48,7 +48,7 @@ def hungry(cropper: Cropper, pictures: int, **options: type[RuntimeError] | None
     """Return a cropper whose own device has memory for so many pictures at once; its networks are the CPU's."""
     ours = Cropper("cpu", "fast")
     detector = Hungry(cropper.detector("fast"), pictures, **options)
-    ours._loaded["fast", ours.device.type] = detector
+    ours._detectors.put("fast", ours.device, detector)
     return ours, detector
 
 
@@ -99,8 +99,8 @@ def test_picture_that_its_device_has_no_memory_for_is_cropped_by_the_cpu_which_i
 ) -> None:
     ours, detector = hungry(cropper, 0)
     ours.device = LOST  # its networks are the stub's, so nothing runs there
-    ours._loaded["fast", LOST.type] = detector
-    ours._loaded["fast", "cpu"] = cropper.detector("fast")
+    ours._detectors.put("fast", LOST, detector)
+    ours._detectors.put("fast", CPU, cropper.detector("fast"))
     result, plain = ours.crop(astronaut), cropper.crop(astronaut)
     assert detector.asked == [1]
     assert result.note == "The memory of meta ran out, so the CPU did it all."
@@ -142,7 +142,7 @@ def test_lost_device_is_said_and_never_asked_again(cat: bytes) -> None:
     cropper = Cropper("cpu", "fast")
     cropper.device = LOST
     assert cropper.works
-    with pytest.raises(DeviceError, match=r"The device meta does not work any more \(.*\); start anew"):
+    with pytest.raises(DeviceError, match=r"The device meta does not work any more \(.*\)\. Restart the process"):
         cropper.crop(cat)
     assert not cropper.works
     cropper.device = CPU  # even then: what it would say is not to be trusted

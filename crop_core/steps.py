@@ -1,0 +1,115 @@
+"""The steps of one picture: opened, searched, then framed, cut and encoded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from crop_core.cut.encode import encode, file_name, format_for
+from crop_core.cut.preview import Shown, draw_preview, tile_of
+from crop_core.cut.render import on_white, render
+from crop_core.detect.detector import Detector
+from crop_core.detect.network_input import View
+from crop_core.detect.spectral_saliency import saliency_grid
+from crop_core.detection import Detection
+from crop_core.frame.output_size import check_together
+from crop_core.frame.plan import plan_crops
+from crop_core.frame.scene import Scene
+from crop_core.frame.subjects import WEAK_SCORE
+from crop_core.photo.decode_on_gpu import AcceleratedPhoto
+from crop_core.photo.limits import limits
+from crop_core.photo.photo import Photo, in_srgb, open_photo
+from crop_core.request import CropRequest
+from crop_core.result import Crop, CropResult
+from crop_core.run.memory_fallback import Attempt
+
+# A decode of twice the pixels that the networks see takes hardly longer than one that just suffices (reading the
+# entropy code is most of the work), and serves most crops too, so that a picture is decoded once.
+OVERSAMPLING = 2
+
+
+@dataclass(slots=True, eq=False)
+class Opened:
+    """A picture on its way: decoded, and searched once `seen` is set."""
+
+    photo: Photo | AcceleratedPhoto
+    pixels: Tensor
+    detector: Detector
+    attempt: Attempt
+    timings: dict[str, float]
+    seen: tuple[Detection, ...] = ()
+
+
+def open_picture(data: bytes, detector: Detector, attempt: Attempt) -> Opened:
+    """Return the picture, decoded as far as detection needs."""
+    timings = dict.fromkeys(("decode", "detect", "frame", "render", "encode"), 0.0)
+    with _timed(timings, "decode"):
+        plain = open_photo(data)
+        photo = AcceleratedPhoto(plain, attempt.pixels) if attempt.pixels.type == "cuda" else plain
+        pixels = on_white(in_srgb(photo.small(OVERSAMPLING * detector.longest_side), photo.icc_profile))
+    return Opened(photo, pixels, detector, attempt, timings)
+
+
+def detect_in(pictures: Sequence[Opened], request: CropRequest) -> None:
+    """Let the detector see the pictures, which all have the same one; it also keeps what is below the threshold."""
+    if not pictures:
+        return
+    floor = min(request.score_threshold, WEAK_SCORE) if request.mode == "subject" else request.score_threshold
+    timings: dict[str, float] = {"detect": 0.0}
+    with _timed(timings, "detect"):
+        views = [View(picture.pixels, picture.photo.size) for picture in pictures]
+        found = pictures[0].detector.detect_all(views, floor, request.iou_threshold)
+    for picture, seen in zip(pictures, found, strict=True):
+        picture.seen = seen
+        picture.timings["detect"] = timings["detect"] / len(pictures)
+
+
+def finish_picture(opened: Opened, request: CropRequest, source: str, dry_run: bool) -> CropResult:
+    """Return the crops: framed, cut, resized and encoded."""
+    photo, timings, attempt = opened.photo, opened.timings, opened.attempt
+    with _timed(timings, "frame"):
+        scene = Scene.of(opened.seen, photo.size, request)
+        if not scene.subjects and request.if_none == "saliency":
+            scene = replace(scene, saliency=saliency_grid(opened.pixels))
+        plans = plan_crops(scene, request)
+        check_together((plan.output_size for plan in plans), limits().max_crop_pixels)
+    crops, shown = [], []
+    output_format = format_for(request.output_format, photo.format)
+    for index, plan in enumerate(plans):
+        if dry_run:
+            crops.append(Crop(plan, None, None))
+            continue
+        with _timed(timings, "render"):
+            cut = render(photo, plan, attempt.pixels)
+        with _timed(timings, "encode"):
+            encoded = encode(cut, output_format, request.output_quality, photo.icc_profile)
+        crops.append(Crop(plan, file_name(index, plan.label, plan.aspect_ratio, output_format), encoded))
+        if request.preview:
+            shown.append(Shown(plan, tile_of(cut)))
+    preview = None
+    if request.preview and not dry_run:
+        own_colors = on_white(photo.small(OVERSAMPLING * opened.detector.longest_side))
+        preview = draw_preview(own_colors, photo.size, scene.detections, shown, photo.icc_profile)
+    return CropResult(
+        source,
+        photo.size,
+        photo.format,
+        opened.detector.name,
+        attempt.device.type,
+        timings,
+        scene.detections,
+        tuple(crops),
+        preview,
+        attempt.note,
+    )
+
+
+@contextmanager
+def _timed(timings: dict[str, float], step: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    timings[step] += (time.perf_counter() - start) * 1000
