@@ -10,7 +10,7 @@ from cog import BasePredictor, Input, Path
 
 import crop_core
 from crop_core import CropRequest, ImageError
-from crop_core.doctor.report import ready_cropper
+from crop_core.doctor.ready import ready_cropper
 from crop_core.run.process_settings import Scratch, open_data_uris_once, tune_process
 
 

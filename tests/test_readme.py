@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 
 from crop_core import CropRequest
-from crop_core.doctor.report import MEND_PAIR, PAIR
+from crop_core.doctor.finding import MEND_PAIR, PAIR
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 INPUTS = {"aspect_ratio" if entry.name == "aspect_ratios" else entry.name: entry for entry in fields(CropRequest)}

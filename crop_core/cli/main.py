@@ -173,7 +173,8 @@ def _bench(
 
 
 def _doctor(device: str) -> int:
-    from crop_core.doctor.report import examine, runnable
+    from crop_core.doctor.finding import runnable
+    from crop_core.doctor.report import examine
 
     findings = examine(device)
     for finding in findings:

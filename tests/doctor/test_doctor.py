@@ -28,16 +28,13 @@ from crop_core.detect import torchvision_models as models
 from crop_core.detect.choose_detector import ACCURATE
 from crop_core.detect.weights import load as weights
 from crop_core.detection import Detection
-from crop_core.doctor import report as doctor
-from crop_core.doctor.report import (
-    Finding,
-    cuda_trouble,
-    examine,
-    judged_builds,
-    judged_kernels,
-    ready_cropper,
-    runnable,
-)
+from crop_core.doctor import on_device
+from crop_core.doctor.finding import MEND_PAIR, PAIR, Finding, runnable, tried
+from crop_core.doctor.installed import judged_builds
+from crop_core.doctor.on_device import cuda_trouble, judged_cudnn, judged_kernels
+from crop_core.doctor.one_detection import agree as agree_on
+from crop_core.doctor.ready import ready_cropper
+from crop_core.doctor.report import examine
 from crop_core.geometry import Box
 
 # A device that is not there: no machine has both.
@@ -150,7 +147,7 @@ def test_cropper_that_setup_gets_is_examined_loaded_and_warm() -> None:
 
 def test_pair_that_doctor_names_is_the_pinned_one() -> None:
     pins = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line.startswith("torch")]
-    assert tuple(pins) == doctor.PAIR
+    assert tuple(pins) == PAIR
 
 
 # ---- a pair that does not match, or is not there
@@ -327,9 +324,9 @@ def test_wheel_without_kernels_for_the_device_is_wrong(capability: tuple[int, in
 
 def test_operator_that_is_not_built_for_the_device_is_wrong() -> None:
     # The meta device stands for a GPU: it is on every machine, and torchvision refuses to run its operators on it.
-    found = doctor._tried("nms", lambda: doctor._check_nms(torch.device("meta")), doctor.MEND_PAIR)
+    found = tried("nms", lambda: on_device._check_nms(torch.device("meta")), MEND_PAIR)
     assert not found.ok
-    assert found.remedy == doctor.MEND_PAIR
+    assert found.remedy == MEND_PAIR
 
 
 @pytest.mark.parametrize("operator", ["nms", "roi_align"])
@@ -360,7 +357,7 @@ PERSON = Detection("person", 0.7, Box(10, 10, 50, 90))
     ids=["same", "near", "nothing", "more", "another label", "another score", "another box"],
 )
 def test_device_that_sees_something_else_than_the_cpu_is_told_apart(other: tuple[Detection, ...], agree: bool) -> None:
-    assert doctor._agree((PERSON,), other) == agree
+    assert agree_on((PERSON,), other) == agree
 
 
 # ---- weights
@@ -418,3 +415,58 @@ def test_accurate_weights_that_are_damaged_are_wrong_and_stop_nobody_on_a_cpu(ac
     assert runnable(findings)
     with pytest.raises(WeightsError):
         ready_cropper("cpu", "accurate")
+
+
+# ---- cuDNN
+
+
+@pytest.mark.parametrize(
+    ("loaded", "ok"),
+    [((9, 10, 2), True), ((9, 19, 0), True), ((9, 10, 1), True), ((9, 8, 0), False), ((8, 10, 2), False)],
+    ids=["the same", "newer", "older by a patch", "older", "another major version"],
+)
+def test_cudnn_must_be_no_older_than_pytorch_was_built_with(loaded: tuple[int, int, int], ok: bool) -> None:
+    found = judged_cudnn((9, 10, 2), loaded, [Path("/opt/wrong/libcudnn.so.9")])
+    assert found.ok is ok
+    assert not found.needed
+    if not ok:
+        said = f"{found.found} {found.remedy}"
+        assert all(word in said for word in ("9.10.2", ".".join(map(str, loaded)), "/opt/wrong", "LD_LIBRARY_PATH"))
+
+
+@pytest.fixture
+def foreign_cudnn(tmp_path: Path) -> Path:
+    """Return a folder with the part of a cuDNN 9.8.0 that knows its version.
+
+    torch finds its own libcudnn.so.9 by its RPATH. That looks for its parts by its RUNPATH, which LD_LIBRARY_PATH
+    outranks: so parts of an older cuDNN come in where a folder of the system's stands there.
+    """
+    compiler = shutil.which("cc")
+    if compiler is None or torch.version.cuda is None or sys.platform != "linux":
+        pytest.skip("needs a C compiler, and a PyTorch for CUDA on Linux")
+    source = tmp_path / "cudnn.c"
+    source.write_text(
+        "#include <stddef.h>\n"
+        "size_t cudnnGetVersion(void) { return 90800; }\n"
+        "int cudnnGetProperty(int what, int *value) { *value = what == 0 ? 9 : what == 1 ? 8 : 0; return 0; }\n"
+    )
+    library = tmp_path / "libcudnn_graph.so.9"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+    return tmp_path
+
+
+def test_an_older_cudnn_in_the_loaders_way_is_found_and_named(foreign_cudnn: Path) -> None:
+    code = "from crop_core.doctor import on_device; f = on_device._cudnn(); print(f.ok, f.found, f.remedy)"
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(foreign_cudnn)}
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.startswith("False PyTorch was compiled with cuDNN 9.")
+    assert f"cuDNN 9.8.0 is loaded from {foreign_cudnn}" in run.stdout
+    assert "LD_LIBRARY_PATH" in run.stdout
+
+
+def test_a_convolution_with_a_wrong_answer_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.nn.functional, "conv2d", lambda *_, **__: torch.zeros(1, 1, 6, 6))
+    with pytest.raises(RuntimeError, match="is right"):
+        on_device._check_convolution(torch.device("cpu"))

@@ -1,0 +1,146 @@
+"""What is installed: torch, torchvision, the weights. Nothing of them is loaded before it was looked at.
+
+`from torchvision import _C` is no sign of anything: it raises ``ImportError: dynamic module does
+not define module export function (PyInit__C)`` on every healthy Linux install, because `_C.so` is
+an operator library that torchvision loads by `torch.ops.load_library` (pytorch/vision,
+torchvision/csrc/vision.cpp, defines PyInit__C on Windows alone).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import re
+from collections.abc import Sequence
+from functools import partial
+from importlib import import_module
+from importlib.metadata import Distribution, distributions
+from importlib.util import find_spec
+from pathlib import Path
+
+from crop_core.detect.weights.load import SHA256, checked_bytes
+from crop_core.doctor.finding import MEND_CROP_CORE, MEND_PAIR, Finding, first_line, tried
+
+
+def installed_findings() -> tuple[list[Finding], bool]:
+    """Return the findings on what is installed, and whether torch and torchvision load."""
+    found = {name: list(distributions(name=name)) for name in ("torch", "torchvision")}
+    findings = [_versions(found)]
+    mend = MEND_PAIR
+    if all(found.values()):
+        pair = _pair(found["torch"], found["torchvision"])
+        findings.append(pair)
+        mend = mend if pair.ok else f"{pair.found}. {pair.remedy}"
+    loads = tried("PyTorch loads", _load, mend)
+    findings.append(loads)
+    return ([*findings, _operator_library(), _cuda_builds()] if loads.ok else findings), loads.ok
+
+
+def weights_findings() -> list[Finding]:
+    """Return the findings on the shipped weights."""
+    return [tried(f"weights {file}", partial(_check_weights, file), MEND_CROP_CORE) for file in SHA256]
+
+
+def _versions(found: dict[str, list[Distribution]]) -> Finding:
+    versions = {name: several[0].version if several else "absent" for name, several in found.items()}
+    text = f"Python {platform.python_version()}, " + ", ".join(f"{name} {v}" for name, v in versions.items())
+    missing = [name for name, several in found.items() if not several]
+    remedy = f"{' and '.join(missing)} must be installed for this Python. {MEND_PAIR}"
+    return Finding("versions", not missing, text, remedy if missing else "")
+
+
+def _pair(torches: Sequence[Distribution], torchvisions: Sequence[Distribution]) -> Finding:
+    """Compare the torch that is installed with the one that torchvision states to be built for.
+
+    What counts is whether its operators load, so two numbers that differ are no reason to stop.
+    """
+    wanted = next((r for r in torchvisions[0].requires or [] if re.match(r"torch\b", r)), "")
+    match = re.search(r"==\s*([^\s,;)]+)", wanted)
+    torch_version, vision_version = torches[0].version, torchvisions[0].version
+    if match is None:
+        return Finding("matched pair", True, f"torchvision {vision_version} does not say which torch it is built for")
+    if torch_version.partition("+")[0] == match[1].partition("+")[0]:
+        return Finding("matched pair", True, f"torchvision {vision_version} is built for torch {match[1]}")
+    said = f"torchvision {vision_version} is built for torch {match[1]}, and torch {torch_version} is installed"
+    remedy = MEND_PAIR
+    for several in (torches, torchvisions):
+        if len(several) > 1:
+            remedy = (
+                f"{several[0].name} is installed more than once ({' and '.join(one.version for one in several)}), and "
+                f"the first is used: take {several[0].locate_file('')} out of PYTHONPATH, or remove that copy."
+            )
+    return Finding("matched pair", False, said, remedy, needed=False)
+
+
+def _load() -> str:
+    """Load the pair.
+
+    Raises:
+        RuntimeError: torchvision's operators are not there, and why.
+        ImportError: One of the two is not there or is damaged.
+        OSError: A library that they need is not there.
+    """
+    import torch
+
+    try:
+        import torchvision
+    except RuntimeError as error:
+        if "does not exist" not in str(error):  # operator torchvision::nms does not exist
+            raise
+        raise RuntimeError(f"{error} ({_operators_fault()})") from error
+    return f"torch {torch.__version__}, torchvision {torchvision.__version__}"
+
+
+def _operators_fault() -> str:
+    """Return why torchvision's operator library does not load: torchvision itself passes over it in silence."""
+    spec = find_spec("torchvision")
+    folder = next(iter(spec.submodule_search_locations or []), None) if spec else None
+    libraries = [path for path in sorted(Path(folder).glob("_C*")) if path.suffix in (".so", ".pyd")] if folder else []
+    if not libraries:
+        return "its operator library _C.so is not there"
+    try:
+        ctypes.CDLL(str(libraries[0]))
+    except OSError as error:
+        return first_line(error)
+    return "its operator library loads, and lacks them"
+
+
+def _check_weights(file: str) -> str:
+    return f"{len(checked_bytes(file)) / 1e6:.1f} MB, SHA-256 as shipped"
+
+
+def _operator_library() -> Finding:
+    """Say what `from torchvision import _C` does here: people take its ImportError for the fault."""
+    what = "from torchvision import _C"
+    try:
+        import_module("torchvision._C")
+    except ImportError as error:
+        if "PyInit__C" in str(error):
+            said = (
+                "raises ImportError (… PyInit__C), as on every healthy Linux install: _C.so is an operator library "
+                "and no Python module. It is no fault; the operators below are what counts"
+            )
+            return Finding(what, True, said)
+        return Finding(what, False, f"ImportError: {error}", MEND_PAIR, needed=False)
+    return Finding(what, True, "works")
+
+
+def _cuda_builds() -> Finding:
+    import torch
+
+    return judged_builds(torch.version.cuda, torch.ops.torchvision._cuda_version())
+
+
+def judged_builds(own: str | None, vision: int) -> Finding:
+    """Compare the CUDA versions that torch and torchvision are built for.
+
+    Args:
+        own: `torch.version.cuda`, none for a build without CUDA.
+        vision: `torch.ops.torchvision._cuda_version()`: 12080 for 12.8, -1 for a build without.
+    """
+    theirs = None if vision < 0 else f"{vision // 1000}.{vision % 1000 // 10}"
+    if own == theirs:
+        return Finding("CUDA builds", True, f"both for CUDA {own}" if own else "both without CUDA")
+    names = [f"CUDA {version}" if version else "the CPU alone" for version in (own, theirs)]
+    said = f"torch is built for {names[0]}, torchvision for {names[1]}"
+    return Finding("CUDA builds", False, said, f"Both must come from one index. {MEND_PAIR}")

@@ -1,0 +1,87 @@
+"""A whole detection on the device, compared with the CPU's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from crop_core.detection import Detection
+from crop_core.doctor.finding import Finding, tried
+from crop_core.doctor.probe import PROBE_LABELS, probe
+
+if TYPE_CHECKING:
+    from crop_core.cropper import Cropper
+
+# How far a device may be from the CPU: the two add in other orders and precisions. Both see the CPU's pixels, since
+# two decoders differ by more.
+SCORE_TOLERANCE = 0.03
+BOX_TOLERANCE = 2.0  # px
+LEAST_SCORE = 0.6
+
+
+def check_detection(device: str, cropper: Cropper | None) -> str:
+    """Detect the probe's person and face, and compare with the CPU where the device is another.
+
+    Args:
+        device: Its name.
+        cropper: One that is loaded, or none to load one.
+
+    Raises:
+        RuntimeError: Something else was found.
+    """
+    from crop_core.cropper import Cropper
+
+    cropper = cropper or Cropper(device=device, detector="fast")
+    seen = _seen_by(cropper)
+    if {detection.label for detection in seen} != PROBE_LABELS:
+        raise RuntimeError(f"it found {_listed(seen)} where a person and a face are")
+    if cropper.device.type == "cpu":
+        return _listed(seen)
+    on_cpu = _seen_by(Cropper(device="cpu", detector="fast"))
+    if not agree(seen, on_cpu):
+        raise RuntimeError(f"it found {_listed(seen)}, and the CPU {_listed(on_cpu)}")
+    return f"{_listed(seen)}, as on the CPU"
+
+
+def _seen_by(cropper: Cropper) -> tuple[Detection, ...]:
+    """Return what the cropper's networks find in the probe, decoded by the CPU."""
+    from crop_core.detect.network_input import View
+    from crop_core.photo.photo import open_photo
+
+    photo = open_photo(probe())
+    view = View(photo.pixels().to(cropper.device), photo.size)
+    (found,) = cropper.detector("fast").detect_all([view], LEAST_SCORE, 0.5)
+    return found
+
+
+def agree(ours: Sequence[Detection], theirs: Sequence[Detection]) -> bool:
+    """Return whether two devices see the same, within the tolerances."""
+    return len(ours) == len(theirs) and all(
+        one.label == other.label
+        and abs(one.score - other.score) <= SCORE_TOLERANCE
+        and max(abs(a - b) for a, b in zip(one.box.xyxy, other.box.xyxy, strict=True)) <= BOX_TOLERANCE
+        for one, other in zip(ours, theirs, strict=True)
+    )
+
+
+def _listed(found: Sequence[Detection]) -> str:
+    return ", ".join(f"{one.label} {one.score:.2f}" for one in found) or "nothing"
+
+
+def accurate_weights(device: str) -> Finding:
+    """Examine the file that a GPU's `auto` takes when it is there; elsewhere nobody needs it."""
+    import torch
+
+    from crop_core.detect import torchvision_models as torchvision
+    from crop_core.detect.choose_detector import ACCURATE
+
+    what = f"weights of {ACCURATE}"
+    path = torchvision.weights_path(ACCURATE)
+    if not path.is_file():
+        return Finding(what, True, "absent; only the detector accurate needs them")
+    return tried(
+        what,
+        lambda: f"{len(torchvision.checked_file(ACCURATE)) / 1e6:.0f} MB, SHA-256 as in its name",
+        f"Download the file again, or remove {path}",
+        needed=device in ("auto", "cuda") and torch.cuda.is_available(),
+    )

@@ -1,0 +1,11 @@
+"""A small photo whose detections are known: samples/astronaut.jpg at 128x128, a person with a face."""
+
+from importlib.resources import files
+
+PROBE = "probe.jpg"
+PROBE_LABELS = {"person", "face"}  # what is in it with more than 0.6
+
+
+def probe() -> bytes:
+    """Return the photo, a JPEG."""
+    return files(__package__).joinpath(PROBE).read_bytes()
