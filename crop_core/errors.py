@@ -44,4 +44,5 @@ class OutputError(CropError, OSError):
 
     def __str__(self) -> str:
         """Return the sentence, without the path of the file."""
-        return f"The crops cannot be written: {self.strerror}. Make room there, or choose another folder."
+        mend = "Make that place writable, or ask for fewer or smaller crops."
+        return f"The crops cannot be written: {self.strerror}. {mend}"

@@ -5,9 +5,11 @@ The JSON object is a contract with programs: its keys are fixed from version 1 o
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +19,9 @@ from crop_core.detection import Detection
 from crop_core.errors import OutputError
 from crop_core.frame.plan import CropPlan
 from crop_core.geometry import Size, Window
+from crop_core.picture_files import RECORD_NAME
 
 CONTRACT_VERSION = 1
-RECORD_NAME = "detections.json"
 PREVIEW_NAME = "preview.jpg"
 CROP_NAME = re.compile(
     r"\d{2,}_[a-z-]+_[a-z0-9_.]+\.(webp|jpg|png|avif)"
@@ -103,6 +105,26 @@ class CropResult:
             ],
             "error": None,
         } | note
+
+    def crops_record(self) -> list[dict[str, Any]]:
+        """Return what tells each crop from the others without its name: digest, length, ratio, window, size."""
+        return [
+            {
+                "file": crop.file,
+                "sha256": None if crop.data is None else hashlib.sha256(crop.data).hexdigest(),
+                "bytes": None if crop.data is None else len(crop.data),
+                "aspect_ratio": crop.plan.aspect_ratio,
+                "window": list(crop.plan.window.xyxy),
+                "output_size": [crop.plan.output_size.width, crop.plan.output_size.height],
+                "label": crop.plan.label,
+                "rule": crop.plan.rule,
+            }
+            for crop in self.crops
+        ]
+
+    def found(self) -> dict[str, int]:
+        """Return how many detections there are of each label, the most frequent first."""
+        return dict(Counter(detection.label for detection in self.detections).most_common())
 
     def explain(self) -> str:
         """Return, for each crop, why its window lies where it does: which claims held and which gave way.

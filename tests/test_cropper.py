@@ -112,7 +112,7 @@ class TestCrops:
     def test_a_request_is_not_needed(self, cropper: Cropper, cat: bytes) -> None:
         result = cropper.crop(cat)
         assert told(result) == told(cropper.crop(cat, CropRequest()))
-        assert [crop.file for crop in result.crops] == ["00_cat_match_input.webp"]
+        assert [crop.file for crop in result.crops] == ["00_cat_1x1.webp"]
 
     def test_the_result_says_what_was_done(self, cropper: Cropper, cat: bytes) -> None:
         result = cropper.crop(cat, source="my/cat.jpg")
@@ -157,7 +157,7 @@ class TestCrops:
         self, cropper: Cropper, format: str, ending: str, magic: bytes
     ) -> None:
         (crop,) = cropper.crop(encoded(ramp(64, 48), format), CropRequest(output_format="match_input")).crops
-        assert crop.file == f"00_saliency_match_input.{ending}"
+        assert crop.file == f"00_saliency_1x1.{ending}"
         assert crop.data is not None
         assert crop.data.startswith(magic)
 

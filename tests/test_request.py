@@ -11,7 +11,7 @@ from crop_core import CropRequest, RequestError
 
 def test_the_defaults_are_the_ones_of_the_design() -> None:
     request = CropRequest()
-    assert (request.mode, request.labels, request.aspect_ratios) == ("subject", "", ("match_input",))
+    assert (request.mode, request.labels, request.aspect_ratios) == ("subject", "", ("1:1",))
     assert (request.width, request.height, request.zoom) == (None, None, None)
     assert (request.padding, request.headroom, request.max_crops) == (0.1, 0.4, 20)
     assert (request.order, request.if_none, request.upscale) == ("score", "saliency", "never")
@@ -47,7 +47,10 @@ def test_the_defaults_are_the_ones_of_the_design() -> None:
         ({"preview": "yes"}, "preview is true or false, got 'yes'"),
         ({"aspect_ratio": "banana"}, "match_input, free or width:height such as 1:1 or 16:9, got 'banana'"),
         ({"aspect_ratio": ""}, "match_input, free or width:height"),
-        ({"aspect_ratio": "1:0"}, "between 1:100 and 100:1, got '1:0'"),
+        ({"aspect_ratio": "1:0"}, "A side of aspect_ratio cannot be zero, got '1:0'"),
+        ({"aspect_ratio": "１:1"}, "width:height such as 1:1"),
+        ({"paddings": 1}, "There is no input paddings. Did you mean padding? The inputs are aspect_ratio, mode"),
+        ({"aspect_ratio": "0.001:1"}, "between 1:100 and 100:1"),
         ({"aspect_ratio": "99999:1"}, "between 1:100 and 100:1"),
         ({"aspect_ratio": "-1:1"}, "width:height"),
         ({"aspect_ratio": "1:1,"}, "width:height"),

@@ -172,7 +172,7 @@ class TestSave:
         with pytest.raises(OutputError) as caught:
             FULL.save(tmp_path / "taken")
         assert str(caught.value) == (
-            "The crops cannot be written: File exists. Make room there, or choose another folder."
+            "The crops cannot be written: File exists. Make that place writable, or ask for fewer or smaller crops."
         )
 
 

@@ -259,7 +259,7 @@ def test_at_most_one_predictions_files_stay_behind(server: Server) -> None:
         server.predict(**inputs)
     assert files_left(server) == []  # the one that failed after its download has none
     server.predict(image=ASTRONAUT, preview=True)
-    assert files_left(server) == ["00_person_match_input.webp", "detections.json", "preview.jpg"]
+    assert files_left(server) == ["00_person_1x1.webp", "detections.json", "preview.jpg"]
 
 
 # ---- a device that is lost

@@ -146,7 +146,7 @@ def test_an_address_that_gives_no_picture_fails_in_one_line_and_leaves_no_file(
     assert words in answer["error"]
     assert "\n" not in answer["error"]
     assert _ready(server)
-    assert files_left(server) == ["00_cat_match_input.webp", "detections.json"]  # of the prediction after it
+    assert files_left(server) == ["00_cat_1x1.webp", "detections.json"]  # of the prediction after it
 
 
 @pytest.mark.parametrize("path", ["/moved", "/slow"])
@@ -225,7 +225,7 @@ def test_a_cancelled_prediction_says_so_and_leaves_the_server_ready(when: str, f
     ((status, answer),) = answers
     assert (status, answer["status"]) == (200, "canceled")
     assert _ready(server)
-    assert files_left(server) == ["00_cat_match_input.webp", "detections.json"]
+    assert files_left(server) == ["00_cat_1x1.webp", "detections.json"]
 
 
 def test_cancelling_what_is_not_there_is_refused(server: Server) -> None:
@@ -350,7 +350,7 @@ def test_a_server_on_a_full_disk_says_so_and_goes_on(tmp_path: Path, small_disk:
         large_output = server.predict(image=CAT, output_format="png")
         assert large_output["error"].endswith(
             "OutputError: The crops cannot be written: No space left on device. "
-            "Make room there, or choose another folder."
+            "Make that place writable, or ask for fewer or smaller crops."
         )
         assert _ready(server)
     assert list(small_disk.iterdir()) == []

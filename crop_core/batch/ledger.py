@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -16,14 +15,14 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from functools import lru_cache
 from typing import Any
 
-from crop_core.batch.sources import Listed
+from crop_core.batch.listed import Listed
 from crop_core.errors import CropError
+from crop_core.picture_files import safe_folder
 from crop_core.request import CropRequest
 
 # What these say of a picture and a request will not change; any other error may be gone the next time.
 FINAL_ERRORS = ("ImageError", "RequestError")
 RESERVED = ("results.parquet", ".crop-core")  # the names in OUT that are no picture's
-MAX_NAME = 180  # bytes of one part of a path; file systems take 255, and the crops' writer adds some
 
 _SCHEMA = """
 CREATE TABLE plan (id INTEGER PRIMARY KEY, key TEXT UNIQUE, place TEXT, work TEXT, state INTEGER);
@@ -200,19 +199,6 @@ def plain_inputs(request: CropRequest) -> dict[str, Any]:
     if "aspect_ratios" in plain:
         plain["aspect_ratio"] = ",".join(plain.pop("aspect_ratios"))
     return plain
-
-
-def safe_folder(name: str) -> str:
-    """Return a relative path that stays in OUT, whatever the name holds."""
-    parts = []
-    for part in re.split("/+", name.replace("\0", "")):
-        if part in ("", ".", ".."):
-            continue
-        raw = part.encode()
-        parts.append(
-            part if len(raw) <= MAX_NAME else raw[: MAX_NAME - 9].decode(errors="ignore") + "~" + _hash(part)[:8]
-        )
-    return "/".join(parts) or "picture"
 
 
 def _fold(folder: str) -> str:

@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 from crop_core.batch.ledger import Ledger, Row
 from crop_core.batch.storage import TargetError, absolute, file_system, is_local, join, remove, write_bytes
 from crop_core.errors import CropError, RequestError
-from crop_core.result import PREVIEW_NAME, RECORD_NAME
+from crop_core.picture_files import RECORD_NAME
+from crop_core.result import PREVIEW_NAME
 from crop_core.version import __version__
 
 TABLE = "results.parquet"

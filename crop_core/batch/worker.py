@@ -20,8 +20,9 @@ import pyarrow as pa
 from crop_core.batch.storage import join, names_in, read_bytes, remove_files, write_bytes
 from crop_core.batch.table import NUMBER, SENT_SCHEMA, row_of, table_of
 from crop_core.errors import CropError
+from crop_core.picture_files import RECORD_NAME
 from crop_core.request import CropRequest
-from crop_core.result import CROP_NAME, PREVIEW_NAME, RECORD_NAME, CropResult, failed_record
+from crop_core.result import CROP_NAME, PREVIEW_NAME, CropResult, failed_record
 from crop_core.run.process_settings import FreedMemory, tune_process
 
 AHEAD = 4  # pictures that are read before their turn, and as many that are being written

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crop_core.device import resolve_device
 from crop_core.doctor.finding import MEND_PAIR, Finding, runnable, tried
@@ -148,10 +148,11 @@ def _cudnn() -> Finding:
     """Return which cuDNN is loaded. It is information: whether a convolution runs is examined by itself."""
     import torch
 
-    if not torch.backends.cudnn.is_available():
+    if not torch.backends.cudnn.is_available():  # type: ignore[no-untyped-call]  # torch's own
         return Finding("cuDNN", True, "not in this build of PyTorch", needed=False)
     # Not torch.backends.cudnn.version(): it raises the first time that it is asked, and then no more.
-    compiled, loaded = torch._C._cudnn.getCompileVersion(), torch._C._cudnn.getRuntimeVersion()
+    cudnn: Any = torch._C._cudnn  # PyTorch has no public name
+    compiled, loaded = cudnn.getCompileVersion(), cudnn.getRuntimeVersion()
     return judged_cudnn(compiled, loaded, _loaded_libraries("libcudnn"))
 
 

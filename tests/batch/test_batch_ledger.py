@@ -80,7 +80,7 @@ def test_what_was_done_otherwise_is_done_anew_and_its_files_go(ledgers: Any, pic
 
 
 def test_an_input_that_is_the_default_changes_no_key(ledgers: Any) -> None:
-    assert done(ledgers).key == done(ledgers, output_format="webp", aspect_ratio="match_input").key
+    assert done(ledgers).key == done(ledgers, output_format="webp", aspect_ratio="1:1").key
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_the_same_picture_and_request_twice_are_one(ledgers: Any) -> None:
 
 
 def test_one_picture_with_two_requests_has_two_folders_and_keeps_them(ledgers: Any) -> None:
-    square = Listed("cat.jpg", "/in/cat.jpg", "cat.jpg", 10, "1", {"aspect_ratio": "1:1"})
+    square = Listed("cat.jpg", "/in/cat.jpg", "cat.jpg", 10, "1", {"aspect_ratio": "4:5"})
     first = [work["folder"] for work in planned(ledgers(), CAT, square)]
     assert first[0] == "cat.jpg"
     assert first[1].startswith("cat.jpg~")

@@ -28,11 +28,12 @@ from conftest import ROOT, SAMPLES, encoded
 from objects import object_store
 from PIL import Image
 
-from crop_core import CropRequest, cli
+from crop_core import CropRequest
 from crop_core.batch import run
-from crop_core.batch.run import Options, _pool
-from crop_core.batch.sources import Listed
-from crop_core.cli.main import main
+from crop_core.batch.listed import Listed
+from crop_core.batch.options import Options
+from crop_core.batch.ray_cluster import pool
+from crop_core.cli.main import _parser, main
 from crop_core.errors import RequestError
 
 DEADLINE_S = 240
@@ -207,9 +208,9 @@ def test_after_ctrl_c_and_sigterm_the_same_command_does_the_rest_and_touches_not
 
 HOST = """
 from types import SimpleNamespace
-from crop_core.batch.run import _ray
+from crop_core.batch.ray_cluster import started_ray
 
-with _ray(SimpleNamespace(address=None)) as ray:
+with started_ray(SimpleNamespace(address=None)) as ray:
     print(ray.get_runtime_context().gcs_address, flush=True)
     input()
 """
@@ -336,17 +337,17 @@ def test_a_cluster_crops_a_manifest_from_a_bucket_and_the_web_into_a_bucket(tmp_
 
 POISONED = """
 import os, sys
-from crop_core.batch import run
+from crop_core.batch import ray_cluster
 from crop_core.cli.main import main
 
-class Dying(run.Worker):
+class Dying(ray_cluster.Worker):
     def __call__(self, block):
         if any("IMG_3.jpg" in work for work in block.column("work").to_pylist()):
             os._exit(1)
         return super().__call__(block)
 
 if __name__ == "__main__":
-    run.Worker = Dying
+    ray_cluster.Worker = Dying
     sys.exit(main(sys.argv[1:]))
 """
 
@@ -372,7 +373,7 @@ def test_a_picture_that_kills_its_worker_is_one_failure_and_costs_no_other(photo
 
 
 def test_batch_takes_every_input_of_crop_with_the_same_defaults() -> None:
-    crop, batch = (vars(cli._parser().parse_args([command, "in", "out"])) for command in ("crop", "batch"))
+    crop, batch = (vars(_parser().parse_args([command, "in", "out"])) for command in ("crop", "batch"))
     inputs = {"aspect_ratio" if entry.name == "aspect_ratios" else entry.name for entry in fields(CropRequest)}
     assert inputs <= batch.keys()
     same = crop.keys() - {"command", "sources", "out", "json_target"}
@@ -395,7 +396,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 def test_without_the_extra_one_sentence_says_how_to_install_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    monkeypatch.setattr("crop_core.cli.batch.find_spec", lambda name: None)
     assert "pip install 'crop-core[batch]'" in refused(capsys, "in", "out")
 
 
@@ -487,7 +488,7 @@ def options(**values: Any) -> Options:
 
 
 @pytest.mark.parametrize(
-    ("resources", "asked", "pool"),
+    ("resources", "asked", "expected"),
     [
         ({"CPU": 2, "memory": 16e9}, {}, (2, 0)),
         ({"CPU": 64, "memory": 16 * 2**30}, {}, (16, 0)),
@@ -499,12 +500,12 @@ def options(**values: Any) -> Options:
     ids=["a laptop", "more cores than memory", "two cores each", "a GPU", "several GPUs", "a GPU that is not wanted"],
 )
 def test_workers_take_whole_cores_and_share_gpus(
-    resources: dict[str, float], asked: dict[str, Any], pool: tuple[int, float]
+    resources: dict[str, float], asked: dict[str, Any], expected: tuple[int, float]
 ) -> None:
-    assert _pool(resources, options(**asked)) == pool
+    assert pool(resources, options(**asked)) == expected
 
 
 @pytest.mark.parametrize("asked", [{"workers": 3}, {"cores": 3}, {"device": "cuda"}])
 def test_more_than_there_is_is_refused(asked: dict[str, Any]) -> None:
     with pytest.raises(RequestError):
-        _pool({"CPU": 2}, options(**asked))
+        pool({"CPU": 2}, options(**asked))

@@ -20,9 +20,9 @@ import pytest
 from objects import ObjectStore, object_store
 
 from crop_core import RequestError
-from crop_core.batch import sources
+from crop_core.batch import remote_sources
 from crop_core.batch.sources import Listed, list_sources
-from crop_core.cli.main import PICTURE_ENDINGS
+from crop_core.picture_files import PICTURE_ENDINGS
 
 
 def listed(*names: str | Path, out: str | Path = "/nowhere/out", column: str = "image") -> list[Listed]:
@@ -127,9 +127,11 @@ def test_a_folder_that_is_closed_is_named(tmp_path: Path, monkeypatch: pytest.Mo
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", closed)
-    for source in (tmp_path, tmp_path / "**" / "*.jpg"):
-        with pytest.raises(RequestError, match=r"The folder .*/closed cannot be read: Permission denied"):
-            listed(source)
+    (failed,) = [one for one in listed(tmp_path) if one.error]
+    assert "The folder cannot be read: Permission denied" in (failed.error or "")
+    assert failed.source.endswith("closed")
+    with pytest.raises(RequestError, match=r"The folder .*/closed cannot be read: Permission denied"):
+        listed(tmp_path / "**" / "*.jpg")
 
 
 def test_a_folder_whose_name_looks_like_a_glob_is_a_folder(tmp_path: Path) -> None:
@@ -183,7 +185,7 @@ def store() -> Iterator[ObjectStore]:
 def test_a_buckets_folder_is_listed_as_one_on_a_disk_is(
     store: ObjectStore, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "LISTED_AT_ONCE", at_once)
+    monkeypatch.setattr(remote_sources, "LISTED_AT_ONCE", at_once)
     found = {entry.folder: entry for entry in listed("s3://photos/in", out="s3://photos/in/out")}
     assert set(found) == {"a.jpg", "a.png", "deep/er/a.jpg"}
     assert found["deep/er/a.jpg"].address == found["deep/er/a.jpg"].source == "s3://photos/in/deep/er/a.jpg"
@@ -215,7 +217,7 @@ def test_a_glob_over_a_bucket_keeps_the_paths_below_its_fixed_part(store: Object
 def test_a_glob_over_a_bucket_finds_what_it_means_page_by_page(
     store: ObjectStore, pattern: str, found: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "LISTED_AT_ONCE", 2)
+    monkeypatch.setattr(remote_sources, "LISTED_AT_ONCE", 2)
     assert folders(f"s3://photos/{pattern}", out="s3://photos/in/out") == found
 
 

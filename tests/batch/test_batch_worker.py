@@ -113,9 +113,9 @@ def test_failures_are_rows_and_the_pictures_beside_them_are_cropped(crop: Crop, 
     assert files(out) == [".crop-core", "cat.jpg", "taken.jpg"]
 
 
-def test_an_error_that_nobody_foresaw_is_a_row(crop: Crop) -> None:
+def test_an_input_that_is_none_is_a_row(crop: Crop) -> None:
     (row, other) = crop(work("cat.jpg", request='{"no such input": 1}'), work("cat.jpg"))
-    assert row["error"]["type"] == "TypeError"
+    assert row["error"]["type"] == "RequestError"
     assert other["error"] is None
 
 

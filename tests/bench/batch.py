@@ -34,7 +34,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from crop_core.cli.main import PICTURE_ENDINGS
+from crop_core.picture_files import PICTURE_ENDINGS
 
 REQUEST = ["--device", "cpu", "--detector", "fast", "--aspect-ratio", "1:1", "--width", "512"]
 CROP_CORE = [sys.executable, "-m", "crop_core.cli"]

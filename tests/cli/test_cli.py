@@ -117,7 +117,7 @@ def test_every_input_is_an_option(name: str, capsys: pytest.CaptureFixture[str])
     assert f"--{name.replace('_', '-')} " in _help(capsys) + " "
 
 
-def test_the_options_are_the_inputs_and_the_five_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_options_are_the_inputs_and_the_six_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     words = _help(capsys).replace("[", " ").replace("]", " ").replace(",", " ").split()
     options = {word for word in words if word.startswith("--")}
     assert options == {f"--{name.replace('_', '-')}" for name in INPUTS} | {
@@ -125,6 +125,7 @@ def test_the_options_are_the_inputs_and_the_five_of_the_command(capsys: pytest.C
         "--device",
         "--dry-run",
         "--json",
+        "--explain",
         "--help",
     }
 
@@ -191,7 +192,7 @@ def test_every_picture_gets_a_crop_of_each_ratio(all_samples: tuple[Path, list[d
     for picture, record in zip(PICTURES, records, strict=True):
         assert [crop["aspect_ratio"] for crop in record["crops"]] == ["1:1", "16:9"]
         for crop in record["crops"]:
-            with Image.open(out / picture.stem / crop["file"]) as image:
+            with Image.open(out / picture.name / crop["file"]) as image:
                 assert list(image.size) == crop["output_size"]
 
 
@@ -203,7 +204,7 @@ def test_the_folder_holds_the_crops_the_record_and_nothing_half_written(
     for picture, record in zip(PICTURES, records, strict=True):
         names = [crop["file"] for crop in record["crops"]] + ["detections.json"]
         expected += [f"{picture.stem}/{name}" for name in names]
-        assert json.loads((out / picture.stem / "detections.json").read_text()) == record
+        assert json.loads((out / picture.name / "detections.json").read_text()) == record
     assert _files(out) == sorted(expected)
 
 
@@ -225,7 +226,7 @@ def test_without_json_a_line_says_what_was_found_and_where_the_crops_are(
     out = photos.parent / "out"
     assert _crop(photos / "cat.jpg", "--out", out) == 0
     (line,) = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(rf"{photos / 'cat.jpg'}: .*\b1 cat\b.*; 1 crop in {out / 'cat'}", line)
+    assert re.fullmatch(rf"{photos / 'cat.jpg'}: .*\b1 cat\b.*; 1 crop in {out / 'cat.jpg'}", line)
 
 
 def test_a_dry_run_decides_and_writes_nothing(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -249,8 +250,8 @@ def test_a_dry_run_cuts_where_the_run_cuts(photos: Path, capsys: pytest.CaptureF
 def test_preview_adds_the_contact_sheet(photos: Path) -> None:
     out = photos.parent / "out"
     assert _crop(photos / "cat.jpg", "--out", out, "--preview") == 0
-    assert _files(out / "cat") == ["00_cat_match_input.webp", "detections.json", "preview.jpg"]
-    with Image.open(out / "cat" / "preview.jpg") as sheet:
+    assert _files(out / "cat.jpg") == ["00_cat_1x1.webp", "detections.json", "preview.jpg"]
+    with Image.open(out / "cat.jpg" / "preview.jpg") as sheet:
         sheet.load()
         assert sheet.format == "JPEG"
 
@@ -262,7 +263,7 @@ def test_options_reach_the_crops(photos: Path, capsys: pytest.CaptureFixture[str
     (record,) = _records(capsys.readouterr().out)
     (crop,) = record["crops"]
     assert crop["rule"] == "face"
-    with Image.open(out / "astronaut" / crop["file"]) as image:
+    with Image.open(out / "astronaut.jpg" / crop["file"]) as image:
         assert (image.format, image.size) == ("PNG", (64, 64))
 
 
@@ -357,7 +358,7 @@ def test_a_broken_picture_is_named_and_the_rest_is_done(photos: Path, capsys: py
     assert broken["error"]["type"] == "ImageError"
     assert broken["error"]["message"] in line
     assert (broken["detections"], broken["crops"]) == ([], [])
-    assert sorted(path.name for path in out.iterdir()) == ["astronaut", "cat"]
+    assert sorted(path.name for path in out.iterdir()) == ["astronaut.jpg", "cat.jpg"]
 
 
 def test_when_every_picture_fails_the_exit_status_is_1(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -419,30 +420,84 @@ def test_wrong_use_is_said_in_a_sentence_and_ends_with_2(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "photos"]
 
 
-def test_a_file_in_the_folders_place_fails_the_picture_with_a_sentence(
+def test_a_file_in_the_folders_place_stays_and_the_picture_is_cropped_beside_it(
     photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = photos.parent / "out"
     out.mkdir()
-    (out / "cat").write_text("I was here first")
-    assert _crop(photos, "--out", out, "--json", "-") == 1
+    (out / "cat.jpg").write_text("I was here first")
+    assert _crop(photos, "--out", out) == 0
+    capsys.readouterr()
+    assert (out / "cat.jpg").read_text() == "I was here first"
+    (beside,) = out.glob("cat.jpg~*")
+    assert _files(beside) == ["00_cat_1x1.webp", "detections.json"]
+
+
+def test_two_runs_into_one_folder_keep_the_crops_of_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two cameras call their pictures alike."""
+    out = tmp_path / "out"
+    for camera in ("one", "two", "one"):
+        (tmp_path / camera).mkdir(exist_ok=True)
+        shutil.copy(SAMPLES / "cat.jpg", tmp_path / camera / "IMG_1.jpg")
+        assert _crop(tmp_path / camera, "--out", out) == 0
+    capsys.readouterr()
+    sources = {json.loads(path.read_text())["source"] for path in out.glob("*/detections.json")}
+    assert sources == {str(tmp_path / camera / "IMG_1.jpg") for camera in ("one", "two")}
+    assert len(list(out.iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", ["...jpg", "..jpg"])
+def test_a_name_of_dots_stays_below_the_folder(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(SAMPLES / "cat.jpg", tmp_path / name)
+    assert _crop(tmp_path / name, "--out", tmp_path / "a" / "out") == 0
+    capsys.readouterr()
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["out"]
+    assert len(list((tmp_path / "a" / "out").glob("*/detections.json"))) == 1
+
+
+def test_links_and_closed_folders_are_done_or_named(
+    photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (photos / "again.jpg").symlink_to(photos / "cat.jpg")
+    (photos / "dangling.jpg").symlink_to(photos / "gone.jpg")
+    elsewhere = photos.parent / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copy(SAMPLES / "cat.jpg", elsewhere / "linked.jpg")
+    (photos / "link").symlink_to(elsewhere)
+    (photos / "round").symlink_to(photos)
+    (photos / "closed").mkdir()
+    scandir = os.scandir
+
+    def closed(path: str) -> object:  # chmod closes nothing to root, as whom tests may run
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    assert _crop(photos, "--dry-run", "--json", "-") == 1
     captured = capsys.readouterr()
-    (line,) = captured.err.splitlines()
-    assert line.startswith(f"crop-core: {photos / 'cat.jpg'}: The crops cannot be written to {out / 'cat'}: ")
-    assert "Traceback" not in captured.err
-    assert [record["error"] is None for record in _records(captured.out)] == [True, False]
-    assert (out / "cat").read_text() == "I was here first"
-    assert _files(out / "astronaut") == ["00_person_match_input.webp", "detections.json"]
+    records = {record["source"]: record["error"] for record in _records(captured.out)}
+    good = {name for name, error in records.items() if error is None}
+    assert good == {str(photos / name) for name in ("astronaut.jpg", "cat.jpg", "again.jpg", "link/linked.jpg")}
+    assert records.keys() - good == {str(photos / "closed"), str(photos / "dangling.jpg")}
+    assert "The folder cannot be read: Permission denied" in captured.err
+
+
+def test_explain_says_why_each_window_lies_where_it_does(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _crop(photos / "astronaut.jpg", "--dry-run", "--explain", "--aspect-ratio", "9:16") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"00 9:16: 288x512 pixels from \(\d+, 0\), for person", lines[1])
+    assert "  across: the face: held" in lines
 
 
 def test_a_file_that_a_crop_cannot_replace_leaves_nothing_half_written(
     photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = photos.parent / "out"
-    (out / "cat" / "00_cat_match_input.webp" / "in the way").mkdir(parents=True)
+    (out / "cat.jpg" / "00_cat_1x1.webp" / "in the way").mkdir(parents=True)
     assert _crop(photos / "cat.jpg", "--out", out) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
-    assert [path.name for path in (out / "cat").iterdir()] == ["00_cat_match_input.webp"]
+    assert [path.name for path in (out / "cat.jpg").iterdir()] == ["00_cat_1x1.webp"]
 
 
 def test_a_full_disk_fails_the_picture_that_it_has_no_room_for_and_the_others_go_on(
@@ -456,11 +511,11 @@ def test_a_full_disk_fails_the_picture_that_it_has_no_room_for_and_the_others_go
     assert _crop(photos, "--out", out, "--if-none", "full_image", "--output-format", "png", "--json", "-") == 1
     captured = capsys.readouterr()
     assert captured.err == (
-        f"crop-core: {photos / 'b.png'}: The crops cannot be written to {out / 'b'}: No space left on device. "
-        "Choose another --out.\n"
+        f"crop-core: {photos / 'b.png'}: The crops cannot be written: No space left on device. "
+        "Make that place writable, or ask for fewer or smaller crops.\n"
     )
     assert [record["error"] is None for record in _records(captured.out)] == [True, False, True]
-    assert [len(_files(out / name)) for name in "abc"] == [2, 0, 2]
+    assert [len(_files(out / f"{name}.png")) for name in "abc"] == [2, 0, 2]
 
 
 def test_a_disk_that_cannot_be_written_is_named_for_every_picture(
@@ -477,9 +532,9 @@ def test_a_second_run_with_other_options_leaves_no_crops_of_the_first(photos: Pa
     out = photos.parent / "out"
     first = ("--aspect-ratio", "1:1,16:9", "--preview")
     assert _crop(photos / "cat.jpg", "--out", out, *first) == 0
-    (out / "cat" / "mine.webp").write_bytes(b"mine")
+    (out / "cat.jpg" / "mine.webp").write_bytes(b"mine")
     assert _crop(photos / "cat.jpg", "--out", out, "--output-format", "jpg") == 0
-    assert _files(out / "cat") == ["00_cat_match_input.jpg", "detections.json", "mine.webp"]
+    assert _files(out / "cat.jpg") == ["00_cat_1x1.jpg", "detections.json", "mine.webp"]
 
 
 def test_a_second_run_that_fails_leaves_the_first(photos: Path) -> None:
@@ -487,7 +542,7 @@ def test_a_second_run_that_fails_leaves_the_first(photos: Path) -> None:
     assert _crop(photos / "cat.jpg", "--out", out) == 0
     (photos / "cat.jpg").write_bytes(b"no picture any more")
     assert _crop(photos / "cat.jpg", "--out", out) == 1
-    assert _files(out / "cat") == ["00_cat_match_input.webp", "detections.json"]
+    assert _files(out / "cat.jpg") == ["00_cat_1x1.webp", "detections.json"]
 
 
 def test_a_name_that_is_not_utf_8_is_cropped_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

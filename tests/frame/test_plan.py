@@ -324,7 +324,8 @@ def test_a_tight_window_grows_its_short_side_to_the_ratio_and_shifts_at_the_bord
 
 
 def test_match_input_at_zoom_0_is_the_whole_picture() -> None:
-    assert only_plan([dog(200, 150, 300, 250)]).window == Window(0, 0, 600, 400)
+    plan = only_plan([dog(200, 150, 300, 250)], aspect_ratio="match_input")
+    assert plan.window == Window(0, 0, 600, 400)
 
 
 def test_free_fits_the_subject_and_its_padding() -> None:
@@ -452,7 +453,7 @@ def test_width_alone_keeps_the_ratio_to_the_pixel() -> None:
 
 
 def test_a_crop_too_long_for_any_format_comes_out_smaller() -> None:
-    assert only_plan([], Size(40_000, 1000)).output_size == Size(16_383, 410)
+    assert only_plan([], Size(40_000, 1000), aspect_ratio="match_input").output_size == Size(16_383, 410)
 
 
 def test_one_pixel_can_be_cropped() -> None:
@@ -469,6 +470,6 @@ def test_one_pixel_can_be_cropped() -> None:
 def test_a_crop_has_at_most_as_many_pixels_as_the_largest_that_can_be_asked_for(
     size: Size, inputs: dict[str, object], if_none: str
 ) -> None:
-    output = only_plan([], size, if_none=if_none, **inputs).output_size
+    output = only_plan([], size, aspect_ratio="match_input", if_none=if_none, **inputs).output_size
     assert 0.999 * 8192**2 < output.width * output.height <= 8192**2
     assert abs(output.width / output.height - size.width / size.height) < 1e-3

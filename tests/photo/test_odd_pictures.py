@@ -32,7 +32,7 @@ from profiles import (
 from crop_core import Cropper, CropRequest, ImageError
 
 WHOLE = CropRequest(
-    if_none="full_image", output_format="png"
+    aspect_ratios=("match_input",), if_none="full_image", output_format="png"
 )  # in subject mode the largest crop of a picture is all of it
 
 

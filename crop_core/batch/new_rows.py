@@ -1,0 +1,55 @@
+"""Rows on their way into the table."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from crop_core.batch.ledger import Ledger
+from crop_core.batch.progress import Progress, Summary
+from crop_core.batch.table import NUMBER, SCHEMA, Table
+
+# Rows are made to last when so many wait, or after so long: a hundredth of the run, within these bounds.
+FLUSH_ROWS = 5_000
+FLUSH_S = (10.0, 60.0)
+
+
+class NewRows:
+    """Rows on their way into the table."""
+
+    def __init__(self, table: Table, ledger: Ledger, summary: Summary, progress: Progress) -> None:
+        self._table, self._ledger, self._summary, self._progress = table, ledger, summary, progress
+        self._waiting: list[Any] = []
+        self._number = 0  # of rows that wait
+        self._start = self._flushed = time.monotonic()
+
+    def add(self, rows: Any) -> None:
+        """Take the rows that a worker sent; one that is there already is left out."""
+        import pyarrow as pa
+
+        fresh = [self._ledger.did(number) for number in rows.column(NUMBER).to_pylist()]
+        rows = rows.filter(pa.array(fresh, pa.bool_()))
+        errors, crops = rows.column("error").to_pylist(), rows.column("crops").to_pylist()
+        for source, error, cut in zip(rows.column("source").to_pylist(), errors, crops, strict=True):
+            self._summary.count(len(cut), error)
+            if error:
+                self._progress.event("failed", source=source, error=error)
+        self._waiting.append(rows.select(SCHEMA.names))
+        self._number += rows.num_rows
+        now = time.monotonic()
+        self._summary.seconds = now - self._start
+        self._summary.starting_seconds = self._summary.starting_seconds or self._summary.seconds
+        self._progress.show(self._summary, rows.num_rows)
+        patience = min(max(FLUSH_S[0], 0.01 * (now - self._start)), FLUSH_S[1])
+        if now - self._flushed >= patience or self._number >= FLUSH_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Make the rows last."""
+        import pyarrow as pa
+
+        waiting, number = self._waiting, self._number
+        self._waiting, self._number = [], 0
+        if number:
+            self._table.append(pa.concat_tables(waiting), self._ledger)
+        self._flushed = time.monotonic()

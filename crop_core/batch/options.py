@@ -1,0 +1,40 @@
+"""What the batch command asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the command asks for.
+
+    Attributes:
+        sources: Folders, globs, manifests and pictures.
+        out: A folder or a bucket.
+        inputs: The request's inputs, for all pictures that bring none of their own.
+        endings: The endings that make a file in a folder a picture, in lower case.
+        column: A manifest's column of paths.
+        device: Where the networks run.
+        dry_run: Decide where to cut, write no crops.
+        address: A Ray cluster's address; this machine alone when none.
+        workers: How many; as many as fit when none.
+        cores: Whole cores, and PyTorch threads, of each worker.
+        retry_failed: Try pictures again that failed, whatever the error was.
+        log_json: Tell the progress in JSON, a line each.
+    """
+
+    sources: Sequence[str]
+    out: str
+    inputs: dict[str, Any]
+    endings: Sequence[str]
+    column: str
+    device: str
+    dry_run: bool
+    address: str | None
+    workers: int | None
+    cores: int
+    retry_failed: bool
+    log_json: bool

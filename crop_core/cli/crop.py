@@ -1,0 +1,168 @@
+"""`crop-core crop`: files and folders in, a folder of crops for each picture out."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from crop_core.cli.inputs import Commands, add_inputs, cropper_class
+from crop_core.cli.pictures import Picture, list_pictures
+from crop_core.errors import CropError, ImageError, RequestError
+from crop_core.request import CropRequest
+from crop_core.result import CropResult, failed_record
+from crop_core.run.process_settings import tune_process
+
+if TYPE_CHECKING:
+    from crop_core.cropper import Cropper
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command's options."""
+    crop = commands.add_parser("crop", help="crop files and folders", description="Crop files and folders.")
+    crop.add_argument("sources", nargs="+", type=Path, metavar="SOURCE", help="picture files, or folders of them")
+    crop.add_argument("--out", type=Path, default=Path("crops"), metavar="DIR", help="one folder a picture (crops)")
+    add_inputs(crop)
+    crop.add_argument(
+        "--json", dest="json_target", metavar="FILE", help="one line of JSON per picture; - for standard output"
+    )
+    crop.add_argument("--explain", action="store_true", help="say of each crop why its window lies where it does")
+    crop.set_defaults(run=crop_pictures)
+
+
+def crop_pictures(
+    sources: list[Path],
+    out: Path,
+    device: str,
+    dry_run: bool,
+    json_target: str | None,
+    explain: bool,
+    **inputs: Any,
+) -> int:
+    """Crop the pictures and return the command's exit status."""
+    from tqdm import tqdm
+
+    request = CropRequest.from_inputs(**inputs)
+    missing = [source for source in sources if not os.path.exists(source)]  # Path.exists raises on too long a name
+    if missing:
+        print(f"crop-core: there is no {', no '.join(map(str, missing))}.", file=sys.stderr)
+        return 2
+    pictures = list(list_pictures(sources, out))
+    if not pictures:
+        print("crop-core: the folders hold no pictures.", file=sys.stderr)
+        return 2
+    tune_process()
+    cropper = cropper_class()(device=device, detector=request.detector)
+    done = failures = 0
+    with _lines(json_target) as lines:
+        bar = tqdm(pictures, unit="picture", disable=None if len(pictures) > 1 else True)
+        results = _results(cropper, pictures, request, dry_run)
+        try:
+            for picture, found in zip(bar, results, strict=True):
+                try:
+                    result = _kept(found, None if dry_run else picture.folder)
+                    record = result.record()
+                except CropError as error:
+                    failures += 1
+                    tqdm.write(f"crop-core: {picture.source}: {error}", file=sys.stderr)
+                    record = failed_record(picture.source, error)
+                else:
+                    if json_target != "-":
+                        tqdm.write(_printable(_summary(result, None if dry_run else picture.folder)))
+                        if explain:
+                            tqdm.write(_printable(result.explain()))
+                done += 1
+                bar.set_postfix(failed=failures, refresh=False)
+                if lines is not None:
+                    tqdm.write(json.dumps(record), file=lines)
+                    lines.flush()
+        except KeyboardInterrupt:
+            bar.close()
+            left = len(pictures) - done
+            print(
+                f"crop-core: stopped: {done} of {len(pictures)} pictures done, {failures} of them failed. The same "
+                f"command does all of them again; name the other {left} to go on.",
+                file=sys.stderr,
+            )
+            return 128 + signal.SIGINT
+    return 1 if failures else 0
+
+
+def _results(
+    cropper: Cropper, pictures: Sequence[Picture], request: CropRequest, dry_run: bool
+) -> Iterator[CropResult | CropError]:
+    """Yield every picture's result, or the error that it met."""
+    from crop_core import read_photo
+
+    unread: deque[CropError | None] = deque()
+
+    def files() -> Iterator[bytes]:
+        for picture in pictures:
+            try:
+                if picture.error:
+                    raise ImageError(picture.error)
+                data = read_photo(picture.path)
+            except CropError as error:
+                unread.append(error)
+                yield b""
+            else:
+                unread.append(None)
+                yield data
+
+    sources = [picture.source for picture in pictures]
+    threads = 1 if len(pictures) == 1 else None  # which has all cores
+    for found in cropper.crop_many(files(), request, sources=sources, dry_run=dry_run, threads=threads):
+        yield unread.popleft() or found
+
+
+def _kept(found: CropResult | CropError, folder: Path | None) -> CropResult:
+    """Return the result, its files written into the folder if there is one.
+
+    Raises:
+        CropError: It is none, or the folder does not take the files.
+    """
+    if isinstance(found, CropError):
+        raise found
+    if folder is not None:
+        found.save(folder)
+    return found
+
+
+def _summary(result: CropResult, folder: Path | None) -> str:
+    found = ", ".join(f"{n} {label}" for label, n in Counter(d.label for d in result.detections).most_common())
+    crops = "1 crop" if len(result.crops) == 1 else f"{len(result.crops)} crops"
+    place = f" in {folder}" if folder else ""
+    return f"{result.source}: {found or 'nothing found'}; {crops}{place}"
+
+
+def _printable(text: str) -> str:
+    """Return the text as standard output can show it: a file's name may be in any encoding."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+@contextmanager
+def _lines(target: str | None) -> Iterator[TextIO | None]:
+    """Yield the stream that takes the JSON lines, or none.
+
+    Raises:
+        RequestError: The file cannot be opened.
+    """
+    if target is None:
+        yield None
+    elif target == "-":
+        yield sys.stdout
+    else:
+        try:
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+            file = open(target, "w", encoding="utf-8")  # noqa: SIM115 (closed below; only the opening is guarded)
+        except OSError as error:
+            raise RequestError(f"--json {target} cannot be written: {error.strerror}. Name another file.") from error
+        with file:
+            yield file

@@ -1,0 +1,58 @@
+"""The options that commands share: every input of a request, the device."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import MISSING
+from typing import TYPE_CHECKING, Any
+
+from crop_core.device import DEVICES
+from crop_core.errors import DeviceError
+from crop_core.request import inputs
+
+if TYPE_CHECKING:
+    from crop_core.cropper import Cropper
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # argparse has no public name for it
+else:
+    Commands = object
+
+
+def add_inputs(parser: argparse.ArgumentParser) -> None:
+    """Add every input of a request as an option, with the device and --dry-run."""
+    for name, entry in inputs().items():
+        add_input(parser, name, entry)
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run (auto)")
+    parser.add_argument("--dry-run", action="store_true", help="decide where to cut, write no crops")
+
+
+def add_input(parser: argparse.ArgumentParser, name: str, entry: Any) -> None:
+    """Add one field of CropRequest as an option; its values are checked by CropRequest, not here."""
+    flag, text = "--" + name.replace("_", "-"), entry.metadata["help"].replace("%", "%%")
+    assert entry.default is not MISSING
+    default = ",".join(entry.default) if isinstance(entry.default, tuple) else entry.default
+    kind = entry.metadata["kind"]
+    if kind is bool:
+        parser.add_argument(flag, action="store_true", help=text)
+        return
+    if default not in (None, ""):
+        text += f" ({default})"
+    choices = entry.metadata.get("choices")
+    metavar = None if choices else name.upper()  # without one, the help names the choices
+    parser.add_argument(flag, type=kind, default=default, choices=choices, help=text, metavar=metavar)
+
+
+def cropper_class() -> type[Cropper]:
+    """Return the class, which loads PyTorch.
+
+    Raises:
+        DeviceError: PyTorch or torchvision cannot be loaded.
+    """
+    try:
+        from crop_core.cropper import Cropper
+    except (ImportError, OSError, RuntimeError) as error:  # the last is a pair that does not match
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise DeviceError(
+            f"PyTorch or torchvision cannot be loaded ({reason}). Run crop-core doctor: it says why and what mends it."
+        ) from error
+    return Cropper

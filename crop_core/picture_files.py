@@ -1,0 +1,150 @@
+"""Pictures in folders of this machine, and the folder that each one's crops go to. Standard library only.
+
+`crop` and `batch` share both: the path below the source, with its ending, names a picture's folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+RECORD_NAME = "detections.json"
+MAX_NAME = 180  # bytes of one part of a path; file systems take 255, and the crops' writer adds some
+
+# What is called a picture is taken for one; what it really is, its bytes say.
+# fmt: off
+PICTURE_ENDINGS = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".avifs", ".heic", ".heif", ".hif",
+    ".tif", ".tiff", ".bmp", ".dib", ".gif", ".jp2", ".j2k", ".jxl", ".svg", ".psd", ".ico",
+)
+# fmt: on
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A picture in a folder, or a folder that cannot be searched.
+
+    Attributes:
+        path: Where it lies.
+        error: Why it cannot be searched; empty for a picture.
+    """
+
+    path: str
+    error: str = ""
+
+
+def walk_pictures(
+    folder: str, endings: Sequence[str] = PICTURE_ENDINGS, skip: Callable[[str], bool] | None = None
+) -> Iterator[FoundFile]:
+    """Yield a folder's pictures and those of the folders below, hidden ones left out.
+
+    Links are followed. A folder that is met a second time, by a link, is not searched again.
+
+    Args:
+        folder: Where to begin.
+        endings: What a picture's name ends with, in lower case.
+        skip: Says of a folder's absolute path that it is no part of the source.
+    """
+    folders, met = [folder], set()
+    while folders:
+        below = []
+        here = folders.pop()
+        try:
+            status = os.stat(here)
+            with _scanned(here) as entries:
+                if (status.st_dev, status.st_ino) in met:
+                    continue
+                met.add((status.st_dev, status.st_ino))
+                for entry in entries:  # as they come: a folder may hold a million
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir():
+                        if skip is None or not skip(os.path.abspath(entry.path)):
+                            below.append(entry.path)
+                    elif entry.name.lower().endswith(tuple(endings)) and (entry.is_file() or entry.is_symlink()):
+                        yield FoundFile(entry.path)
+        except FileNotFoundError:
+            continue  # gone by now
+        except OSError as error:
+            yield FoundFile(here, f"The folder cannot be read: {error.strerror}. Open it to this user.")
+        folders += sorted(below, reverse=True)
+
+
+@contextmanager
+def _scanned(folder: str) -> Iterator[Iterator[os.DirEntry[str]]]:
+    with os.scandir(folder) as entries:
+        yield entries
+
+
+def folder_below(path: str, source: str, several: bool) -> str:
+    """Return the name of a picture's folder below OUT: its path below its source, with its ending.
+
+    Args:
+        path: The picture's.
+        source: The folder that it was found in, or the picture itself.
+        several: Whether there are other sources, so that the source's own name must tell them apart.
+    """
+    if path == source:
+        return os.path.basename(path)
+    below = os.path.relpath(path, source)
+    return os.path.join(os.path.basename(os.path.abspath(source)), below) if several else below
+
+
+def safe_folder(name: str) -> str:
+    """Return a relative path that stays in OUT, whatever the name holds."""
+    parts = []
+    for part in re.split("/+", name.replace("\0", "")):
+        if part in ("", ".", ".."):
+            continue
+        raw = part.encode(errors="surrogateescape")
+        parts.append(
+            part if len(raw) <= MAX_NAME else raw[: MAX_NAME - 9].decode(errors="ignore") + "~" + _digest(part)
+        )
+    return "/".join(parts) or "picture"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:8]
+
+
+class CropFolders:
+    """Gives each picture a folder of its own in OUT.
+
+    A name that another picture has, also where a file system knows no case, gets a key of the picture's own path:
+    cat.jpg~1a2b3c4d. So does a name whose folder holds the crops of another picture.
+    """
+
+    def __init__(self, out: str) -> None:
+        """Know of no picture yet."""
+        self._out = out
+        self._taken: set[str] = set()
+
+    def take(self, name: str, source: str) -> str:
+        """Return the path of the folder for the picture.
+
+        Args:
+            name: As `folder_below` returns it.
+            source: The picture's name in its record.
+        """
+        chosen = safe_folder(name)
+        if chosen.casefold() in self._taken or self._is_anothers(chosen, source):
+            chosen += "~" + _digest(os.path.abspath(source))
+        self._taken.add(chosen.casefold())
+        return os.path.join(self._out, chosen)
+
+    def _is_anothers(self, name: str, source: str) -> bool:
+        """Return whether a file stands in the folder's place, or the folder holds the record of another picture."""
+        folder = os.path.join(self._out, name)
+        if os.path.exists(folder) and not os.path.isdir(folder):
+            return True
+        try:
+            with open(os.path.join(folder, RECORD_NAME), "rb") as file:
+                record = json.load(file)
+            return isinstance(record, dict) and record.get("source") != source
+        except (OSError, ValueError):  # no record
+            return False

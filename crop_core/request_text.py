@@ -1,0 +1,91 @@
+"""Labels and ratios as text: ``dog:3,person:1`` and ``4:5,16:9``, checked and read. Standard library only."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from fractions import Fraction
+
+from crop_core.detection import FACE, LABELS
+from crop_core.errors import RequestError
+
+MATCH_INPUT = "match_input"
+FREE = "free"
+
+MAX_RATIO = 100  # to 1, either way
+MAX_RATIOS = 20
+MAX_TEXT = 2000  # characters of `labels` or `aspect_ratio`
+
+# [0-9] and not \d, which takes the digits of every script: they would reach file names.
+_RATIO = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?):([0-9]{1,6}(?:\.[0-9]{1,6})?)")
+
+
+def parse_labels(labels: str, mode: str) -> dict[str, float]:
+    """Return label -> weight for text like ``dog:3,person:1``; empty for empty text.
+
+    Raises:
+        RequestError: A label is unknown, a weight is no number above 0 and up to 1000, or the
+            labels leave out faces in faces mode.
+    """
+    if not isinstance(labels, str) or len(labels) > MAX_TEXT:
+        raise RequestError(f"labels is text of at most {MAX_TEXT} characters such as dog:3,person:1.")
+    weights: dict[str, float] = {}
+    for part in labels.split(",") if labels.strip() else []:
+        name, colon, number = part.partition(":")
+        label = " ".join(name.split()).lower()
+        if label not in LABELS:
+            close = difflib.get_close_matches(label, LABELS, n=1)
+            hint = f"Did you mean {close[0]}?" if close else "Use COCO's 80 names (person, dog, car, …) or face."
+            raise RequestError(f"labels names {shown(name.strip())}, which no detector here knows. {hint}")
+        try:
+            weight = float(number) if colon else 1.0
+        except ValueError:
+            weight = math.nan
+        if not 0 < weight <= 1000:
+            raise RequestError(
+                f"labels gives {label} the weight {shown(number)}; a weight is a number above 0 and up to 1000, "
+                f"as in {label}:3."
+            )
+        weights[label] = weight
+    if mode == "faces" and weights and FACE not in weights:
+        raise RequestError("mode faces crops faces only, and labels leaves them out. Leave labels empty.")
+    return weights
+
+
+def parse_ratios(texts: tuple[str, ...]) -> tuple[tuple[str, Fraction | None], ...]:
+    """Return name and width over height of each ratio; repeats count once.
+
+    Raises:
+        RequestError: One is neither `match_input`, `free` nor a ratio between 1:100 and 100:1.
+    """
+    if not isinstance(texts, tuple) or not all(isinstance(text, str) for text in texts):
+        raise RequestError(f"aspect_ratios is a tuple of texts such as ('1:1', '16:9'), got {shown(texts)}.")
+    if not 1 <= len(texts) <= MAX_RATIOS:
+        raise RequestError(f"aspect_ratio takes 1 to {MAX_RATIOS} ratios, got {len(texts)}.")
+    ratios: dict[str, Fraction | None] = {}
+    for text in texts:
+        name = text.strip()
+        match = _RATIO.fullmatch(name)
+        if name in (MATCH_INPUT, FREE):
+            ratios[name] = None
+            continue
+        if not match:
+            raise RequestError(
+                f"aspect_ratio is match_input, free or width:height such as 1:1 or 16:9, got {shown(name)}."
+            )
+        width, height = Fraction(match[1]), Fraction(match[2])
+        if not width or not height:
+            raise RequestError(f"A side of aspect_ratio cannot be zero, got {shown(name)}. Use for instance 1:1.")
+        if not 1 <= MAX_RATIO * width / height <= MAX_RATIO**2:
+            raise RequestError(f"aspect_ratio lies between 1:{MAX_RATIO} and {MAX_RATIO}:1, got {shown(name)}.")
+        ratios[name] = width / height
+    return tuple(ratios.items())
+
+
+def shown(value: object) -> str:
+    """Return the value as a message may quote it: one line, at most 60 characters."""
+    if isinstance(value, int) and abs(value) > 10**50:
+        return "a number of more than 50 digits"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
