@@ -11,7 +11,7 @@ from torch import Tensor
 
 from crop_core.cut.encode import encode, file_name, format_for
 from crop_core.cut.preview import Shown, draw_preview, tile_of
-from crop_core.cut.render import on_white, render
+from crop_core.cut.render import render
 from crop_core.detect.detector import Detector
 from crop_core.detect.network_input import View
 from crop_core.detect.spectral_saliency import saliency_grid
@@ -23,6 +23,7 @@ from crop_core.frame.subjects import WEAK_SCORE
 from crop_core.photo.decode_on_gpu import AcceleratedPhoto
 from crop_core.photo.limits import limits
 from crop_core.photo.photo import Photo, in_srgb, open_photo
+from crop_core.photo.transparency import on_white
 from crop_core.request import CropRequest
 from crop_core.result import Crop, CropResult
 from crop_core.run.memory_fallback import Attempt

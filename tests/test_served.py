@@ -6,6 +6,7 @@ refuses a bad input here is the core.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections.abc import Callable
@@ -94,11 +95,34 @@ def test_preview_adds_one_jpeg(server: Server) -> None:
     assert sorted(filter(None, formats)) == ["JPEG", "PNG", "PNG"]
 
 
-def test_the_metrics_hold_the_detections_of_the_record(server: Server) -> None:
+def test_a_picture_alone_gives_one_square_crop_and_the_record(server: Server) -> None:
     answer = server.predict(image=ASTRONAUT)
-    detections = outputs(answer)[0]["detections"]
-    assert {"person", "face"} <= {detection["label"] for detection in detections}
-    assert answer["metrics"]["detections"] == detections
+    record, files = outputs(answer)
+    assert [crop["file"] for crop in record["crops"]] == ["00_person_1x1.webp"]
+    assert len(files) == 1
+
+
+def test_the_metrics_tell_each_crop_from_the_others(server: Server) -> None:
+    answer = server.predict(image=ASTRONAUT, aspect_ratio="1:1,4:5", width=64)
+    record, files = outputs(answer)
+    told = answer["metrics"]["crops"]
+    assert [one["file"] for one in told] == [crop["file"] for crop in record["crops"]]
+    assert {one["sha256"] for one in told} == {hashlib.sha256(data).hexdigest() for data in files}
+    assert {one["bytes"] for one in told} == {len(data) for data in files}
+    for one, crop in zip(told, record["crops"], strict=True):
+        assert {key: one[key] for key in ("aspect_ratio", "window", "output_size", "rule")}.items() <= crop.items()
+    assert told[0]["label"] == "person"
+    assert answer["metrics"]["found"].items() >= {"person": 1, "face": 1}.items()
+    assert "detections" not in answer["metrics"]
+
+
+def test_a_dry_run_gives_the_record_alone_and_its_detections_in_the_metrics(server: Server) -> None:
+    answer = server.predict(image=ASTRONAUT, dry_run=True)
+    record, files = outputs(answer)
+    assert files == []
+    assert answer["metrics"]["detections"] == record["detections"]
+    assert [crop["file"] for crop in record["crops"]] == [None]
+    assert answer["metrics"]["crops"][0]["sha256"] is None
 
 
 def test_a_picture_gives_the_same_crops_before_and_after_another(server: Server) -> None:

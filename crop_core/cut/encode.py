@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from crop_core.cut.encode_on_gpu import encode_jpeg
-from crop_core.cut.render import on_white
+from crop_core.photo.transparency import on_white
 from crop_core.request import MATCH_INPUT
 
 # What match_input means for each format that a picture can have: itself, or the nearest that all can open.

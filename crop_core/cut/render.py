@@ -9,16 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from crop_core.cut.resample import Source, resampled
 from crop_core.frame.plan import CropPlan
 from crop_core.geometry import Size
-from crop_core.photo.decode_on_gpu import AcceleratedPhoto
-from crop_core.photo.photo import Photo
-
-WHITE = 255
+from crop_core.photo.transparency import WHITE
 
 
 @torch.inference_mode()
-def render(photo: Photo | AcceleratedPhoto, plan: CropPlan, device: torch.device) -> Tensor:
+def render(photo: Source, plan: CropPlan, device: torch.device) -> Tensor:
     """Return the crop at its output size.
 
     Padding is white, or transparent where the picture has alpha.
@@ -29,7 +27,7 @@ def render(photo: Photo | AcceleratedPhoto, plan: CropPlan, device: torch.device
     Raises:
         ImageError: The picture is broken.
     """
-    content = photo.resampled(plan.window, plan.content_size).to(device)
+    content = resampled(photo, plan.window, plan.content_size).to(device)
     return _padded(content, plan.output_size) if plan.output_size != plan.content_size else content
 
 
@@ -39,15 +37,3 @@ def _padded(pixels: Tensor, size: Size) -> Tensor:
     left, top = (size.width - width) // 2, (size.height - height) // 2
     sides = (left, size.width - width - left, top, size.height - height - top)
     return F.pad(pixels, sides, value=WHITE if pixels.shape[0] == 3 else 0)
-
-
-def on_white(pixels: Tensor) -> Tensor:
-    """Return RGB pixels, transparency laid on white: how detectors see a cut-out, and how JPEG stores it.
-
-    Args:
-        pixels: uint8 tensor [3 or 4, H, W].
-    """
-    if pixels.shape[0] == 3:
-        return pixels
-    alpha = pixels[3:].float() / 255
-    return pixels[:3].float().sub_(WHITE).mul_(alpha).add_(WHITE).round_().to(torch.uint8)

@@ -9,23 +9,80 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as T
+
+from crop_core.geometry import Size, Window
+from crop_core.photo.decode_on_gpu import means_of
+from crop_core.photo.orientation import stored_window, upright
+from crop_core.photo.photo import Stored, as_tensor
 
 MOST_LEAD = 64  # pixels of the result that may be made in vain before its first
 # How far off a pixel of the picture the start may be. A fiftieth of a pixel moves no value by more than its noise.
 CLOSE = 1 / 50
+# How many times as many pixels as it makes, along each axis, the antialiased resize is given at least where a picture
+# shrinks far. CUDA's keeps the weights of a pixel in 48 KiB of shared memory, and fails where a bicubic one shrinks by
+# more than 47 (PyTorch, UpSampleBilinear2d.cu); means of whole pixels take what is beyond twice this.
+KEPT = 16
 SUPPORT = 2  # pixels, of the coarser of both scales, that bicubic interpolation looks to either side
 
-Box = tuple[float, float, float, float]
+Part = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of a decoded picture
 
 
-def resampled(image: Image.Image, box: Box, size: tuple[int, int], pixels: Tensor | None = None) -> Tensor:
+class Source(Protocol):
+    """What parts are cut from: a photo, on whatever device its pixels lie."""
+
+    def stored_for(self, scale: float) -> Stored:
+        """Return a decode that serves a part which shrinks by `scale`."""
+
+
+def resampled(photo: Source, window: Window, size: Size) -> Tensor:
+    """Return a part of the picture, upright, at a size of its own: bicubic, antialiased where it shrinks.
+
+    Args:
+        photo: The picture; the smallest decode that has pixels enough for the result serves.
+        window: The part, in upright source pixels; it need not lie on the pixels of that decode.
+        size: Width and height of the result.
+
+    Returns:
+        uint8 tensor [3 or 4, height, width], RGB or RGBA, where the picture's pixels lie.
+
+    Raises:
+        ImageError: The picture is broken.
+    """
+    stored = photo.stored_for(min(window.width / size.width, window.height / size.height))
+    raw = stored_window(window, stored.size, stored.orientation)
+    raw_size = (size.height, size.width) if stored.orientation >= 5 else (size.width, size.height)
+    if stored.image is None:
+        assert stored.pixels is not None
+        return upright(_on_device(stored.pixels, raw, raw_size), stored.orientation)
+    x1, y1, x2, y2 = (side / stored.reduction for side in raw.xyxy)
+    if (x2 - x1, y2 - y1) == raw_size and x1.is_integer() and y1.is_integer():
+        return upright(as_tensor(cut(stored.image, (int(x1), int(y1), int(x2), int(y2)))), stored.orientation)
+    # The last pixel of a reduced decode may stand for fewer than `reduction` of the source's.
+    box = (x1, y1, min(x2, stored.image.width), min(y2, stored.image.height))
+    return upright(resampled_image(stored.image, box, raw_size, stored.pixels), stored.orientation)
+
+
+def _on_device(pixels: Tensor, window: Window, size: tuple[int, int]) -> Tensor:
+    part = pixels[:, window.y1 : window.y2, window.x1 : window.x2]
+    if (window.width, window.height) == size:
+        return part
+    cells = (max(1, window.height // (KEPT * size[1])), max(1, window.width // (KEPT * size[0])))
+    if max(cells) > 1:
+        part = means_of(part, cells)
+    resized: Tensor = T.resize(part, [size[1], size[0]], InterpolationMode.BICUBIC, antialias=True)
+    return resized
+
+
+def resampled_image(image: Image.Image, box: Part, size: tuple[int, int], pixels: Tensor | None = None) -> Tensor:
     """Return a part of the image at that size: bicubic, antialiased where it shrinks.
 
     Args:
@@ -60,12 +117,7 @@ def cut(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
     return image.transform((box[2] - box[0], box[3] - box[1]), Image.Transform.EXTENT, box)
 
 
-def as_tensor(image: Image.Image) -> Tensor:
-    """Return the pixels, uint8 tensor [channels, height, width] in channels-last memory."""
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
-
-
-def _by_pillow(image: Image.Image, box: Box, size: tuple[int, int]) -> Image.Image:
+def _by_pillow(image: Image.Image, box: Part, size: tuple[int, int]) -> Image.Image:
     """Return the part of the image at that size, its two halves made by two threads.
 
     There are two of them on every machine, since where the halves meet their rounding may differ

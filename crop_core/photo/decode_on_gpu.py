@@ -8,20 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.io import ImageReadMode, decode_jpeg
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as T
 
 from crop_core.device import answers, is_out_of_memory
-from crop_core.geometry import Size, Window
-from crop_core.photo.photo import Photo, upright
+from crop_core.photo.orientation import upright
+from crop_core.photo.photo import Photo, Stored
 
 # Beyond this a picture is decoded by the CPU, which does so at a fraction of its scale: the device's resize takes
 # four bytes a value, 600 MB here.
 MAX_PIXELS = 50_000_000
-# How many times as many pixels as it makes, along each axis, the antialiased resize is given at least where a picture
-# shrinks far. CUDA's keeps the weights of a pixel in 48 KiB of shared memory, and fails where a bicubic one shrinks by
-# more than 47 (PyTorch, UpSampleBilinear2d.cu); means of whole pixels take what is beyond twice this.
-KEPT = 16
 
 
 class AcceleratedPhoto:
@@ -54,7 +48,7 @@ class AcceleratedPhoto:
             return self._photo.pixels(reduction).to(self._device)
         if reduction == 1:
             return self._whole
-        return _means(self._whole, (reduction, reduction))
+        return means_of(self._whole, (reduction, reduction))
 
     def small(self, longest_side: int) -> Tensor:
         """Return the whole picture, upright, on the device, as `Photo.small` does."""
@@ -62,24 +56,14 @@ class AcceleratedPhoto:
             return self._photo.small(longest_side).to(self._device)
         reduction = self._photo.reduction_for(longest_side)
         longer = max(self.size.width, self.size.height)
-        # A strip that is too thin for JPEG's reductions would leave too much to the networks' resize; see `KEPT`.
+        # A strip that is too thin for JPEG's reductions would leave too much to the networks' resize.
         return self.pixels(reduction * max(1, -(-longer // reduction) // longest_side))
 
-    def resampled(self, window: Window, size: Size) -> Tensor:
-        """Return a part of the picture, upright, at a size of its own, on the device.
-
-        As `Photo.resampled` in everything else.
-        """
+    def stored_for(self, scale: float) -> Stored:
+        """Return what parts are cut from: the whole picture on the device, upright; else as `Photo.stored_for`."""
         if self._whole is None:
-            return self._photo.resampled(window, size).to(self._device)
-        part = self._whole[:, window.y1 : window.y2, window.x1 : window.x2]
-        if (window.width, window.height) == (size.width, size.height):
-            return part
-        cells = (max(1, window.height // (KEPT * size.height)), max(1, window.width // (KEPT * size.width)))
-        if max(cells) > 1:
-            part = _means(part, cells)
-        resized: Tensor = T.resize(part, [size.height, size.width], InterpolationMode.BICUBIC, antialias=True)
-        return resized
+            return self._photo.stored_for(scale)
+        return Stored(None, self._whole, 1, self.size, 1)
 
     def _decoded(self) -> Tensor | None:
         """Return the whole picture, upright, or none where the device's decoder is not the one for it."""
@@ -96,7 +80,7 @@ class AcceleratedPhoto:
         return pixels if tuple(pixels.shape[-2:]) == (self.size.height, self.size.width) else None
 
 
-def _means(pixels: Tensor, cells: tuple[int, int]) -> Tensor:
+def means_of(pixels: Tensor, cells: tuple[int, int]) -> Tensor:
     """Return the mean of every cell of so many rows and columns; those at the right and the bottom may be smaller.
 
     Args:

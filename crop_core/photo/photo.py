@@ -6,30 +6,22 @@ for it. This module knows nothing of detectors, windows' meaning or output files
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
-from crop_core.cut.resample import as_tensor, cut, resampled
 from crop_core.errors import ImageError
-from crop_core.geometry import Size, Window
+from crop_core.geometry import Size
 from crop_core.photo.color import converted_to_srgb, is_srgb
 from crop_core.photo.decode_in_subprocess import decoded_apart
 from crop_core.photo.file_format import DECODE_ERRORS, FORMATS, decoded, format_of, is_decoded_apart, opened
 from crop_core.photo.limits import check_bytes, check_picture
-
-_ORIENTATION_TAG = 0x0112
-_TRANSPOSE = {  # EXIF orientation -> what makes the picture upright
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+from crop_core.photo.orientation import TAG, TRANSPOSE
 
 # How many pixels a reduced decode must have for each of the result. With as many as needed and no more the DCT's
 # own filter shows; from these on, crops of 12 photos and 5 samples enlarged threefold came to 40 dB or an SSIM of
@@ -73,6 +65,25 @@ def reopened(data: bytes) -> Photo:
         ImageError: The bytes are no picture of a format on the list, or it is broken.
     """
     return Photo(data, format_of(data))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stored:
+    """A decoded picture, not yet turned upright, for whoever cuts parts of it.
+
+    Attributes:
+        image: RGB or RGBA; none where the pixels lie on a device.
+        pixels: The same as a uint8 tensor [3 or 4, h, w], where there is one.
+        reduction: The picture is at 1/`reduction` of its scale.
+        size: As it is stored, at its full scale.
+        orientation: The EXIF orientation that it still needs, 1 to 8.
+    """
+
+    image: Image.Image | None
+    pixels: Tensor | None
+    reduction: int
+    size: Size
+    orientation: int
 
 
 class Photo:
@@ -155,43 +166,30 @@ class Photo:
         factor = max(image.size) // longest_side
         if factor > 1:
             return as_tensor(self._upright(image.reduce(factor)))
-        if self._orientation in _TRANSPOSE:
+        if self._orientation in TRANSPOSE:
             return as_tensor(self._upright(image))
         if reduction not in self._tensors:
             self._tensors[reduction] = as_tensor(image)
         return self._tensors[reduction]
 
-    def resampled(self, window: Window, size: Size) -> Tensor:
-        """Return a part of the picture, upright, at a size of its own: bicubic, antialiased where it shrinks.
+    def stored_for(self, scale: float) -> Stored:
+        """Return the smallest decode that serves a part which shrinks by `scale`.
 
-        The smallest decode that has pixels enough for the result serves, one that is there already
-        before another; the window need not lie on its pixels.
+        One that is there already comes before another.
 
         Args:
-            window: The part, in upright source pixels.
-            size: Width and height of the result.
-
-        Returns:
-            As `pixels`.
+            scale: Pixels of the picture for each of the result, along the axis that shrinks less.
 
         Raises:
             ImageError: The picture is broken.
         """
-        scale = min(window.width / size.width, window.height / size.height)
         serving = [n for n in self.reductions if scale >= n * _SPARE[n]]
         reduction = max((n for n in serving if n in self._decoded), default=max(serving, default=1))
         image = self._decode(reduction)
-        raw = self._raw_window(window)
-        raw_size = (size.height, size.width) if self._orientation >= 5 else (size.width, size.height)
-        x1, y1, x2, y2 = (side / reduction for side in raw.xyxy)
-        if (x2 - x1, y2 - y1) == raw_size and x1.is_integer() and y1.is_integer():
-            return as_tensor(self._upright(cut(image, (int(x1), int(y1), int(x2), int(y2)))))
-        # The last pixel of a reduced decode may stand for fewer than `reduction` of the source's.
-        box = (x1, y1, min(x2, image.width), min(y2, image.height))
-        return upright(resampled(image, box, raw_size, self._tensors.get(reduction)), self._orientation)
+        return Stored(image, self._tensors.get(reduction), reduction, self._raw_size, self._orientation)
 
     def _upright(self, image: Image.Image) -> Image.Image:
-        return image.transpose(_TRANSPOSE[self._orientation]) if self._orientation in _TRANSPOSE else image
+        return image.transpose(TRANSPOSE[self._orientation]) if self._orientation in TRANSPOSE else image
 
     def _read_orientation(self, image: Image.Image) -> int:
         """Return the EXIF orientation that is still to be applied: 1 to 8, 1 for whatever is none."""
@@ -200,10 +198,10 @@ class Photo:
         try:
             # Not the class's own: PngImageFile's decodes the picture to find EXIF, and one that fails once
             # while it loads gives half a picture without an error the next time.
-            value = Image.Image.getexif(image).get(_ORIENTATION_TAG, 1)
+            value = Image.Image.getexif(image).get(TAG, 1)
         except DECODE_ERRORS:
             return 1  # broken EXIF in a picture that may well decode
-        return value if value in _TRANSPOSE else 1
+        return value if value in TRANSPOSE else 1
 
     def _decode(self, reduction: int) -> Image.Image:
         """Return the picture at 1/`reduction`, RGB or RGBA, not yet turned upright."""
@@ -224,27 +222,6 @@ class Photo:
         self._decoded[reduction] = image
         return image
 
-    def _raw_window(self, window: Window) -> Window:
-        """Return where the upright window lies in the picture as it is stored."""
-        width, height = self._raw_size.width, self._raw_size.height
-        x1, y1, x2, y2 = window.xyxy
-        match self._orientation:
-            case 2:
-                return Window(width - x2, y1, width - x1, y2)
-            case 3:
-                return Window(width - x2, height - y2, width - x1, height - y1)
-            case 4:
-                return Window(x1, height - y2, x2, height - y1)
-            case 5:
-                return Window(y1, x1, y2, x2)
-            case 6:
-                return Window(y1, height - x2, y2, height - x1)
-            case 7:
-                return Window(width - y2, height - x2, width - y1, height - x1)
-            case 8:
-                return Window(width - y2, x1, width - y1, x2)
-        return window
-
 
 def _is_plain(image: Image.Image, data: bytes) -> bool:
     """Return whether the JPEG is whole, of one scan, and in YCbCr by every sign that decoders go by."""
@@ -258,20 +235,6 @@ def _is_plain(image: Image.Image, data: bytes) -> bool:
     )
 
 
-def upright(pixels: Tensor, orientation: int) -> Tensor:
-    """Return the pixels turned as the EXIF orientation asks.
-
-    Args:
-        pixels: Tensor [C, H, W].
-        orientation: 1 to 8.
-    """
-    if orientation >= 5:
-        pixels = pixels.transpose(1, 2)
-    # What is left to flip: of 6, say, the transposed picture from right to left.
-    flips = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: (1, 2), 8: (1,)}.get(orientation)
-    return pixels.flip(flips) if flips else pixels
-
-
 def in_srgb(pixels: Tensor, icc_profile: bytes | None) -> Tensor:
     """Return the pixels in sRGB, the colours that networks are trained on.
 
@@ -283,3 +246,8 @@ def in_srgb(pixels: Tensor, icc_profile: bytes | None) -> Tensor:
         return pixels
     image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().cpu().numpy())
     return as_tensor(converted_to_srgb(image, icc_profile)).to(pixels.device)
+
+
+def as_tensor(image: Image.Image) -> Tensor:
+    """Return the pixels, uint8 tensor [channels, height, width] in channels-last memory."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)

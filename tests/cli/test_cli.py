@@ -203,7 +203,7 @@ def test_the_folder_holds_the_crops_the_record_and_nothing_half_written(
     expected = ["lines/all.jsonl"]
     for picture, record in zip(PICTURES, records, strict=True):
         names = [crop["file"] for crop in record["crops"]] + ["detections.json"]
-        expected += [f"{picture.stem}/{name}" for name in names]
+        expected += [f"{picture.name}/{name}" for name in names]
         assert json.loads((out / picture.name / "detections.json").read_text()) == record
     assert _files(out) == sorted(expected)
 
@@ -321,12 +321,12 @@ def test_no_picture_takes_anothers_folder(
     options = ("--if-none", "full_image", "--out", tmp_path / "out", "--output-format", "png")
     assert _crop(tmp_path / "photos", *options) == 0
     widths = []
-    for path in (tmp_path / "out").glob("*/*.png"):
+    for path in (tmp_path / "out").rglob("0*.png"):
         with Image.open(path) as image:
             widths.append(image.width)
     assert sorted(widths) == [100 + number for number in range(len(names))]
-    folders = [path.name for path in (tmp_path / "out").iterdir()]
-    assert len({folder.casefold() for folder in folders}) == len(names)
+    folders = {str(path.parent).casefold() for path in (tmp_path / "out").rglob("0*.png")}
+    assert len(folders) == len(names)
     capsys.readouterr()
 
 

@@ -9,9 +9,10 @@ from conftest import STORED_AS, encoded, ramp
 from PIL import Image
 
 from crop_core import ImageError, Size, Window
-from crop_core.cut.render import on_white, render
+from crop_core.cut.render import render
 from crop_core.frame.plan import CropPlan
 from crop_core.photo.photo import open_photo
+from crop_core.photo.transparency import on_white
 
 CPU = torch.device("cpu")
 

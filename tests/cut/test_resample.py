@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crop_core.cut.resample import Box, resampled
+from crop_core.cut.resample import Part as Box
+from crop_core.cut.resample import resampled_image as resampled
 
 SIZE = (300, 240)
 

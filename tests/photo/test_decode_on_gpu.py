@@ -17,11 +17,13 @@ from torchvision.transforms.v2 import functional as T
 from crop_core import Cropper, CropRequest, ImageError
 from crop_core.bench.pictures import photo_like
 from crop_core.cut.encode_on_gpu import encode_jpeg, with_profile
+from crop_core.cut.resample import resampled
 from crop_core.detect.choose_detector import load_detector
 from crop_core.detect.network_input import View
 from crop_core.geometry import Size, Window
 from crop_core.photo.decode_on_gpu import AcceleratedPhoto
-from crop_core.photo.photo import open_photo, upright
+from crop_core.photo.orientation import upright
+from crop_core.photo.photo import open_photo
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -53,9 +55,9 @@ def test_pixels_and_parts_are_those_of_the_photo(orientation: int) -> None:
     # Of 255: both decoders are libjpeg-turbo's here, of two builds.
     assert (ours.pixels().int() - photo.pixels().int()).abs().max() <= 2
     window, size = Window(10, 20, 130, 140), Size(60, 60)
-    assert (ours.resampled(window, size).int() - photo.resampled(window, size).int()).abs().max() <= 8
+    assert (resampled(ours, window, size).int() - resampled(photo, window, size).int()).abs().max() <= 8
     whole = Size(window.width, window.height)
-    assert torch.equal(ours.resampled(window, whole), ours.pixels()[:, 20:140, 10:130])
+    assert torch.equal(resampled(ours, window, whole), ours.pixels()[:, 20:140, 10:130])
 
 
 def test_reduced_picture_is_that_of_the_photo(astronaut: bytes) -> None:
@@ -138,7 +140,7 @@ def test_what_shrinks_far_looks_as_on_the_cpu(width: int, height: int) -> None:
     data = photo_like(SAMPLES / "astronaut.jpg", 12)
     window, size = Window(1, 3, 3999, 2997), Size(width, height)
     ours, photo = AcceleratedPhoto(open_photo(data), CPU), open_photo(data)
-    difference = (ours.resampled(window, size).int() - photo.resampled(window, size).int()).abs().float()
+    difference = (resampled(ours, window, size).int() - resampled(photo, window, size).int()).abs().float()
     assert difference.mean() <= 1  # 0.65 measured, at 100 pixels for one
 
 
@@ -177,7 +179,7 @@ def test_picture_that_is_no_plain_jpeg_comes_from_the_cpus_decoder() -> None:
     assert ours._whole is None
     assert torch.equal(ours.pixels(2), open_photo(data).pixels(2))
     window, size = Window(0, 0, 40, 40), Size(20, 20)
-    assert torch.equal(ours.resampled(window, size), open_photo(data).resampled(window, size))
+    assert torch.equal(resampled(ours, window, size), resampled(open_photo(data), window, size))
 
 
 def test_jpeg_made_on_the_device_keeps_its_profile() -> None:

@@ -28,6 +28,7 @@ from PIL import Image
 from profiles import linear_gray_profile
 
 from crop_core import ImageError, Size, Window
+from crop_core.cut.resample import resampled
 from crop_core.photo.limits import Limits
 from crop_core.photo.photo import open_photo, read_photo
 
@@ -128,8 +129,8 @@ class TestLimits:
         # here because a picture of that size would take a gigabyte.
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
         photo = open_photo(encoded(ramp(64, 48)))
-        assert photo.resampled(Window(0, 0, 60, 40), Size(60, 40)).shape == (3, 40, 60)
-        assert photo.resampled(Window(0, 0, 60, 40), Size(30, 20)).shape == (3, 20, 30)
+        assert resampled(photo, Window(0, 0, 60, 40), Size(60, 40)).shape == (3, 40, 60)
+        assert resampled(photo, Window(0, 0, 60, 40), Size(30, 20)).shape == (3, 20, 30)
 
 
 class TestOrientation:
@@ -146,7 +147,7 @@ class TestOrientation:
         tolerance = self.TOLERANCE.get(format, 0)
         assert largest_difference(array_of(data), expected) <= tolerance
         window = Window(16, 8, 72, 56)
-        part = open_photo(data).resampled(window, window.size).permute(1, 2, 0).numpy().astype(int)
+        part = resampled(open_photo(data), window, window.size).permute(1, 2, 0).numpy().astype(int)
         assert largest_difference(part, expected[8:56, 16:72]) <= tolerance
 
     @pytest.mark.parametrize("orientation", ORIENTATIONS)
@@ -172,7 +173,7 @@ class TestOrientation:
     def test_a_window_is_the_slice_of_the_whole(self, orientation: int) -> None:
         data = WRITERS["JPEG"](stored(ramp(120, 80), orientation), exif=exif_bytes(orientation))
         photo = open_photo(data)
-        part = photo.resampled(Window(24, 16, 96, 48), Size(72, 32))
+        part = resampled(photo, Window(24, 16, 96, 48), Size(72, 32))
         assert torch.equal(part, photo.pixels()[:, 16:48, 24:96])
 
     @pytest.mark.parametrize("value", [0, 9, 255, 65_535])

@@ -1,0 +1,61 @@
+"""EXIF orientation: what turns stored pixels upright, and where an upright window lies among the stored ones."""
+
+from __future__ import annotations
+
+from PIL import Image
+from torch import Tensor
+
+from crop_core.geometry import Size, Window
+
+TAG = 0x0112
+TRANSPOSE = {  # EXIF orientation -> what makes the picture upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def upright(pixels: Tensor, orientation: int) -> Tensor:
+    """Return the pixels turned as the EXIF orientation asks.
+
+    Args:
+        pixels: Tensor [C, H, W].
+        orientation: 1 to 8.
+    """
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 2)
+    # What is left to flip: of 6, say, the transposed picture from right to left.
+    flips = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: (1, 2), 8: (1,)}.get(orientation)
+    return pixels.flip(flips) if flips else pixels
+
+
+def stored_window(window: Window, stored: Size, orientation: int) -> Window:
+    """Return where the upright window lies in the picture as it is stored.
+
+    Args:
+        window: In upright pixels.
+        stored: The size of the picture as it is stored.
+        orientation: 1 to 8.
+    """
+    width, height = stored.width, stored.height
+    x1, y1, x2, y2 = window.xyxy
+    match orientation:
+        case 2:
+            return Window(width - x2, y1, width - x1, y2)
+        case 3:
+            return Window(width - x2, height - y2, width - x1, height - y1)
+        case 4:
+            return Window(x1, height - y2, x2, height - y1)
+        case 5:
+            return Window(y1, x1, y2, x2)
+        case 6:
+            return Window(y1, height - x2, y2, height - x1)
+        case 7:
+            return Window(width - y2, height - x2, width - y1, height - x1)
+        case 8:
+            return Window(width - y2, x1, width - y1, x2)
+    return window
