@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from cog_server import ANSWER_TIMEOUT_S, Server, running
 from conftest import SAMPLES
 from PIL import Image
 
-from crop_core.bench.server import ANSWER_TIMEOUT_S, Server, running
 from crop_core.errors import CropError
 
 

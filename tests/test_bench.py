@@ -42,7 +42,7 @@ def test_times_are_the_median_and_what_nearly_all_stay_below() -> None:
 
 def test_the_command_measures_what_it_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "figures.json"
-    only = "stages,throughput,memory,http"
+    only = "stages,throughput,memory"
     picture = str(SAMPLES / "astronaut.jpg")
     arguments = [
         "bench",
@@ -59,13 +59,12 @@ def test_the_command_measures_what_it_is_asked_for(tmp_path: Path, capsys: pytes
     ]
     assert main([*arguments, "--picture", picture, "--json", str(target)]) == 0
     figures = json.loads(target.read_text())
-    parts = {"stages_ms", "whole_ms", "pictures_a_second", "peak_mb", "device_mb", "http"}
+    parts = {"stages_ms", "whole_ms", "pictures_a_second", "peak_mb", "device_mb"}
     assert set(figures) == {"machine", "bytes", *parts}
     assert figures["machine"]["detector"] == "nanodet-g-416-640"  # on a GPU it is no default: each has figures to reach
     assert figures["device_mb"] == {"0.3": None}  # a CPU has none of its own, and the bench says so
     assert set(figures["stages_ms"]["0.3"]) == set(STAGES)
     assert all(times["p50"] > 0 for times in figures["stages_ms"]["0.3"].values())
-    assert figures["http"]["ready_s"] > 0
     printed = capsys.readouterr().out
     assert "0.3 MP" in printed
     assert "peak MB of the GPU: none in use here, so not measured" in printed

@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from cog_server import IMAGE_ENVIRONMENT
 from conftest import ROOT, SAMPLES
 
-from crop_core.bench.server import IMAGE_ENVIRONMENT
 from crop_core.detect.choose_detector import ACCURATE
 
 # Rows of Cog's own matrix (replicate/cog at 6110c912, pkg/config/torch_compatibility.json):
@@ -110,9 +110,14 @@ def test_every_requirement_is_pinned_to_one_version() -> None:
     assert [name for name, rest in _requirements().items() if not re.fullmatch(r"==\d+(\.\d+)+", rest)] == []
 
 
+def _extras() -> dict[str, dict[str, str]]:
+    return {name: dict(map(_split, extra)) for name, extra in _project()["project"]["optional-dependencies"].items()}
+
+
 def test_cog_and_its_server_are_of_the_version_that_the_container_gets() -> None:
-    requirements = _requirements()
-    assert requirements["cog"] == requirements["coglet"] == f"=={_cog()['build']['sdk_version']}"
+    version = f"=={_cog()['build']['sdk_version']}"
+    assert _extras()["serve"] == {"cog": version, "coglet": version}
+    assert not {"cog", "coglet"} & _requirements().keys()  # Cog puts them in by itself, and warns of a second word
 
 
 def test_torch_and_torchvision_are_a_pair_built_for_the_containers_cuda() -> None:
@@ -131,11 +136,28 @@ def test_one_python_is_meant_everywhere() -> None:
     assert project["tool"]["ruff"]["target-version"] == f"py{python.replace('.', '')}"
 
 
-def test_the_package_and_the_container_read_their_requirements_from_one_file() -> None:
-    project = _project()
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(".")))
+
+
+def test_the_image_has_versions_that_the_package_takes() -> None:
     assert _cog()["build"]["python_requirements"] == "requirements.txt"
-    assert "dependencies" in project["project"]["dynamic"]
-    assert project["tool"]["setuptools"]["dynamic"]["dependencies"] == {"file": ["requirements.txt"]}
+    ranges = dict(map(_split, _project()["project"]["dependencies"]))
+    pins = _requirements()
+    assert ranges.keys() == pins.keys()
+    for name, limits in ranges.items():
+        match = re.fullmatch(r">=([0-9.]+),<([0-9.]+)", limits)
+        assert match, name
+        assert _version(match[1]) <= _version(pins[name].removeprefix("==")) < _version(match[2])
+
+
+def test_torch_and_torchvision_have_ranges_of_matched_pairs() -> None:
+    """2.N goes with 0.(N + 15)."""
+    ranges = dict(map(_split, _project()["project"]["dependencies"]))
+    torch_ends, vision_ends = (
+        [_version(end) for end in re.findall(r"[0-9.]+", ranges[name])] for name in ("torch", "torchvision")
+    )
+    assert [(0, minor + 15) for _, minor in torch_ends] == vision_ends
 
 
 def test_no_extra_pins_a_package_at_a_second_version() -> None:
@@ -207,7 +229,7 @@ def test_cog_yaml_names_a_class_that_is_there() -> None:
 
 
 def _check() -> str:
-    check, _ = _cog()["build"]["run"]
+    _, _, check, _ = _cog()["build"]["run"]
     assert isinstance(check, str)
     return check
 
@@ -220,6 +242,51 @@ def _code(command: str) -> str:
 
 def _check_code() -> str:
     return _code(_check())
+
+
+def _cudnn_check() -> str:
+    _, check, _, _ = _cog()["build"]["run"]
+    assert isinstance(check, str)
+    return _code(check)
+
+
+def test_the_images_own_cudnn_is_taken_away_where_torch_brings_one(tmp_path: Path) -> None:
+    removal, *_ = _cog()["build"]["run"]
+    (tmp_path / "libcudnn.so.9").touch()
+    (tmp_path / "libcudart.so.12").touch()
+    code = _code(removal).replace("/usr/lib/x86_64-linux-gnu", str(tmp_path))
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["libcudart.so.12"]
+
+
+def test_the_images_own_cudnn_stays_where_torch_brings_none(tmp_path: Path) -> None:
+    removal, *_ = _cog()["build"]["run"]
+    (tmp_path / "libcudnn.so.9").touch()
+    code = (
+        _code(removal)
+        .replace("/usr/lib/x86_64-linux-gnu", str(tmp_path))
+        .replace("'libcudnn*')); assert", "'no*')); assert")
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "torch brings no cuDNN" in run.stderr
+    assert (tmp_path / "libcudnn.so.9").exists()
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("", None),
+        ("torch._C._cudnn.getRuntimeVersion = lambda: (9, 8, 0)", "(9, 8, 0)"),
+        ("torch.backends.cudnn.version = lambda: 90800", "90800"),
+        ("torch.nn.functional.conv2d = lambda *_: torch.zeros(4)", "tensor([0., 0., 0., 0.])"),
+    ],
+    ids=["healthy", "another is loaded", "another answers", "a wrong convolution"],
+)
+def test_the_cudnn_check_at_build_time_fails_on_its_fault(fault: str, said: str | None) -> None:
+    code = f"import torch\n{fault}\n" + _cudnn_check()
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (run.returncode == 0) is (said is None), run.stderr
+    assert said is None or said in run.stderr
 
 
 def test_the_check_at_build_time_passes_here() -> None:
@@ -261,7 +328,7 @@ def test_the_check_at_build_time_does_not_import_the_operator_library() -> None:
 
 def _bake(url: str, torch_home: Path) -> subprocess.CompletedProcess[str]:
     """Run the command that bakes the accurate weights in, with another address and another TORCH_HOME."""
-    _, command = _cog()["build"]["run"]
+    *_, command = _cog()["build"]["run"]
     prologue = (
         "import torchvision\n"
         f"default = torchvision.models.get_model_weights({ACCURATE!r}).DEFAULT.value\n"

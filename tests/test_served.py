@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cog_server import Server, running
 from PIL import Image
 from serving import (
     ASTRONAUT,
@@ -33,7 +34,6 @@ from serving import (
 )
 
 from crop_core import CropError, CropRequest, ImageError, Size
-from crop_core.bench.server import Server, running
 from crop_core.frame.plan import plan_crops
 from crop_core.frame.scene import Scene
 from crop_core.photo.photo import open_photo

@@ -18,11 +18,11 @@ from typing import Any, ClassVar
 
 import pytest
 import soak
+from cog_server import ANSWER_TIMEOUT_S, Server, running
 from conftest import SAMPLES
 from serving import ASTRONAUT, CAT, CAT_BYTES, Quiet, data_uri, files_left, listening, outputs, served, size
 
 from crop_core.bench.pictures import photo_like
-from crop_core.bench.server import ANSWER_TIMEOUT_S, Server, running
 
 
 @cache

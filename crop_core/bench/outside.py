@@ -1,23 +1,13 @@
-"""What is measured of fresh processes: memory, cold start, the Cog server."""
+"""What is measured of fresh processes: memory and cold start."""
 
 from __future__ import annotations
 
-import base64
-import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from statistics import median
-
-from crop_core.bench.inside import SIDE
-from crop_core.bench.server import Server, running
-from crop_core.errors import CropError
 
 # Linux: writing 5 to clear_refs sets the peak (VmHWM) back to what is resident now; see proc(5).
 _MEMORY = """
@@ -54,7 +44,7 @@ def peak_memory(picture: Path, what: str, detector: str) -> float | None:
 
     Args:
         picture: The file.
-        what: A device's name, or ``libvips``.
+        what: A device's name.
         detector: The cropper's.
     """
     if not Path("/proc/self/clear_refs").exists():
@@ -82,33 +72,3 @@ def cold_start(sample: Path, device: str, detector: str, runs: int) -> dict[str,
                 subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
                 spent[name].append(time.perf_counter() - start)
     return {name: round(median(seconds), 3) for name, seconds in spent.items()}
-
-
-@contextmanager
-def served(detector: str) -> Iterator[tuple[float, Callable[[bytes], object]]]:
-    """Run the Cog server; yield the seconds that it took to be ready, and a function that crops by HTTP.
-
-    Args:
-        detector: What each prediction asks for.
-
-    Raises:
-        CropError: The server does not start, or an answer is no success.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        with running(Path(os.devnull), Path(folder)) as server:
-            yield time.perf_counter() - start, lambda data: _predict(server, data, detector)
-
-
-@lru_cache(maxsize=1)  # `in_turn` calls everything once before it times: what a caller prepares is not the server's
-def _request(data: bytes, detector: str) -> bytes:
-    uri = "data:image/jpeg;base64," + base64.b64encode(data).decode()
-    inputs = {"image": uri, "width": SIDE, "height": SIDE, "output_format": "jpg", "detector": detector}
-    return json.dumps({"input": inputs}).encode()
-
-
-def _predict(server: Server, data: bytes, detector: str) -> object:
-    answer = server.answer(_request(data, detector))
-    if answer.get("status") != "succeeded":
-        raise CropError(f"The Cog server failed: {answer.get('error') or answer}.")
-    return answer["output"]

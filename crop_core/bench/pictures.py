@@ -15,7 +15,7 @@ from crop_core.errors import RequestError
 NOISE = 8  # standard deviation, of 255
 QUALITY = 90
 STRIP = 512  # rows that noise is made for at a time: in one piece, 100 megapixels of it take gigabytes
-SAMPLE = Path(__file__).parents[2] / "samples" / "astronaut.jpg"
+SAMPLE = Path(__file__).parent / "sample.jpg"  # samples/astronaut.jpg, where the wheel has it too
 
 
 def photo_like(sample: Path, megapixels: float) -> bytes:
@@ -28,7 +28,7 @@ def photo_like(sample: Path, megapixels: float) -> bytes:
         with Image.open(sample) as file:
             picture = file.convert("RGB")
     except OSError as error:
-        raise RequestError(f"The sample {sample} cannot be read; name a picture with --picture.") from error
+        raise RequestError(f"The picture {sample.name} cannot be read. Name another with --picture.") from error
     size = (round(sqrt(megapixels * 1e6 * 4 / 3)), round(sqrt(megapixels * 1e6 * 3 / 4)))
     large = picture.resize(size, Image.Resampling.BICUBIC)
     random = np.random.default_rng(0)

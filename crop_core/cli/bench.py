@@ -14,14 +14,14 @@ from crop_core.run.process_settings import tune_process
 
 def add_parser(commands: Commands) -> None:
     """Add the command's options."""
-    bench = commands.add_parser("bench", help="measure where time and memory go, beside other croppers")
+    bench = commands.add_parser("bench", help="measure where time and memory go")
     bench.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run (auto)")
     add_input(bench, "detector", inputs()["detector"])
     bench.add_argument("--megapixels", default="1,3,12,48,100", metavar="LIST", help="sizes of the photos")
     bench.add_argument("--runs", type=int, default=20, metavar="N", help="crops per size (20)")
     bench.add_argument("--picture", type=Path, metavar="FILE", help="what the photos show (a sample)")
     bench.add_argument(
-        "--only", default="", metavar="LIST", help="some of stages,peers,throughput,memory,cold,http; all when empty"
+        "--only", default="", metavar="LIST", help="some of stages,throughput,memory,cold; all when empty"
     )
     bench.add_argument("--json", dest="json_target", type=Path, metavar="FILE", help="also write the figures there")
     bench.set_defaults(run=measure)

@@ -26,10 +26,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from cog_server import Server, running
 from PIL import Image
 
 from crop_core.bench.pictures import SAMPLE, photo_like
-from crop_core.bench.server import Server, running
 
 SAMPLES = SAMPLE.parent
 # Where Cog makes a folder for every prediction, and leaves it (replicate/cog, crates/coglet/src/service.rs).

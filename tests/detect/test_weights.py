@@ -10,13 +10,13 @@ from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
+import convert_weights as convert
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
 from crop_core.detect.nanodet import NanoDet
-from crop_core.detect.weights import convert
 from crop_core.detect.weights import load as weights
 from crop_core.detect.weights.load import SHA256, check_sha256, load_tensors
 from crop_core.detect.yunet import HEADS, YuNet

@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from cog_server import running
 from conftest import ROOT
 
 from crop_core import CropError, DeviceError, WeightsError
-from crop_core.bench.server import running
 from crop_core.cli.main import main
 from crop_core.detect import torchvision_models as models
 from crop_core.detect.choose_detector import ACCURATE

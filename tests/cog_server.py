@@ -18,7 +18,7 @@ from typing import Any
 
 from crop_core.errors import CropError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 START_TIMEOUT_S = 120  # it takes 3 s; a loaded machine gets its time
 ANSWER_TIMEOUT_S = 180
 IMAGE_ENVIRONMENT = {"MALLOC_ARENA_MAX": "1"}  # what cog.yaml sets in the image
