@@ -88,14 +88,17 @@ class Server:
 
 
 @contextmanager
-def running(log: Path, temporary: Path, *arguments: str, predictor: str = "predict.py") -> Iterator[Server]:
+def running(
+    log: Path, temporary: Path, *arguments: str, predictor: str = "predict.py", folder: Path = ROOT
+) -> Iterator[Server]:
     """Run the Cog server until the block ends, and yield it when it is ready.
 
     Args:
         log: The file that takes what it prints.
         temporary: The folder that it is to take for temporary files.
         arguments: More of the server's own, such as ``--upload-url``.
-        predictor: The file with the class `Predictor`, seen from the root.
+        predictor: The file with the class `Predictor`, seen from the folder.
+        folder: Where the server runs; it looks there for a schema, `.cog/openapi_schema.json`.
 
     Raises:
         CropError: It does not become ready.
@@ -116,7 +119,7 @@ def running(log: Path, temporary: Path, *arguments: str, predictor: str = "predi
     command = [sys.executable, "-m", "cog.server.http", "--host", "127.0.0.1", *arguments]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
         server = Server(process, port, temporary)

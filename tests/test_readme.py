@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from cog_server import IMAGE_ENVIRONMENT
 from conftest import ROOT
 
 from crop_core import CropRequest
@@ -28,7 +30,7 @@ def table_rows() -> dict[str, tuple[str, str]]:
 
 
 def test_the_table_has_every_input_and_no_other() -> None:
-    assert set(table_rows()) == {"image", *INPUTS}
+    assert list(table_rows()) == ["image", *INPUTS, "dry_run"]  # in the form's order
 
 
 @pytest.mark.parametrize("name", INPUTS)
@@ -77,6 +79,18 @@ def test_the_rule_for_pairs_holds_for_the_pinned_one() -> None:
     torch_minor, torchvision_minor = (int(pins[name].split(".")[1]) for name in ("torch", "torchvision"))
     assert torchvision_minor == torch_minor + 15
     assert "2.N goes with 0.(N+15)" in README
+
+
+def test_the_lines_for_the_server_name_what_is_there() -> None:
+    install, script, start = README.split("<!-- server -->\n```sh\n")[1].split("\n```")[0].splitlines()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (extra,) = re.findall(r'"\.\[(\w+)\]"', install)
+    assert extra in project["optional-dependencies"]
+    assert (ROOT / script.removeprefix("python ")).is_file()
+    *settings, python, flag, module = start.split()
+    told = dict(setting.split("=") for setting in settings)
+    assert told == {"COG_PREDICT_TYPE_STUB": "predict.py:Predictor", "PORT": "5000", **IMAGE_ENVIRONMENT}
+    assert (python, flag, module) == ("python", "-m", "cog.server.http")
 
 
 def test_the_library_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cog_server import Server, running
+from conftest import ROOT
 from PIL import Image
+from schema import schema, write_schema
 from serving import (
     ASTRONAUT,
     CAT,
@@ -284,6 +286,48 @@ def test_at_most_one_predictions_files_stay_behind(server: Server) -> None:
     assert files_left(server) == []  # the one that failed after its download has none
     server.predict(image=ASTRONAUT, preview=True)
     assert files_left(server) == ["00_person_1x1.webp", "detections.json", "preview.jpg"]
+
+
+# ---- with the schema that is made without Docker
+
+
+@pytest.fixture(scope="module")
+def server_with_schema(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("server_with_schema")
+    (folder / "tmp").mkdir()
+    (folder / "predict.py").write_bytes((ROOT / "predict.py").read_bytes())
+    write_schema(folder / ".cog" / "openapi_schema.json")
+    with running(folder / "log", folder / "tmp", folder=folder) as server:
+        yield server
+
+
+def test_the_server_shows_the_schema(server_with_schema: Server) -> None:
+    assert server_with_schema.ask("GET", "/openapi.json") == (200, schema())
+
+
+def test_a_picture_alone_is_a_request_by_the_schema(server_with_schema: Server) -> None:
+    record, files = outputs(server_with_schema.predict(image=ASTRONAUT))
+    assert [crop["file"] for crop in record["crops"]] == ["00_person_1x1.webp"]
+    assert len(files) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({}, "image"),
+        ({"image": CAT, "padding": 3}, "padding"),
+        ({"image": CAT, "mode": "zzz"}, "mode"),
+        ({"image": CAT, "width": "abc"}, "width"),
+        ({"image": CAT, "width": None}, "width"),
+    ],
+    ids=["no picture", "out of bounds", "no choice", "no number", "null"],
+)
+def test_the_schema_refuses_what_it_does_not_allow(
+    given: dict[str, Any], named: str, server_with_schema: Server
+) -> None:
+    status, answer = server_with_schema.ask("POST", "/predictions", {"input": given})
+    assert status == 422
+    assert named in json.dumps(answer)
 
 
 # ---- a device that is lost

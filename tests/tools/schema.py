@@ -103,7 +103,12 @@ def _document(schemas: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def write_schema(target: Path = TARGET) -> None:
+    """Write the document where the server looks for it."""
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(json.dumps(schema(), indent=1) + "\n")
+
+
 if __name__ == "__main__":
-    TARGET.parent.mkdir(exist_ok=True)
-    TARGET.write_text(json.dumps(schema(), indent=1) + "\n")
+    write_schema()
     print(f"The schema is in {TARGET.relative_to(ROOT)}.")
