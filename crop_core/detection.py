@@ -12,6 +12,7 @@ from crop_core.geometry import Box
 
 FACE = "face"
 PERSON = "person"
+SALIENT = "salient"  # a thing that stands out and that no detector has a name for
 
 # The 80 classes of COCO 2017, in the order of the networks' outputs (cocodataset.org, instances_val2017.json).
 # fmt: off
@@ -28,6 +29,10 @@ COCO_LABELS: tuple[str, ...] = (
 )
 # fmt: on
 LABELS: tuple[str, ...] = (*COCO_LABELS, FACE)
+
+# Below a request's threshold, boxes down to this score still have a say in where a window lies. Of NanoDet-g's boxes
+# below it nine of ten are wrong.
+WEAK_SCORE = 0.2
 
 Landmarks = tuple[tuple[float, float], ...]
 

@@ -7,11 +7,13 @@ import math
 import re
 from fractions import Fraction
 
-from crop_core.detection import FACE, LABELS
+from crop_core.detection import FACE, LABELS, SALIENT
 from crop_core.errors import RequestError
 
 MATCH_INPUT = "match_input"
 FREE = "free"
+
+KNOWN = (*LABELS, SALIENT)
 
 MAX_RATIO = 100  # to 1, either way
 MAX_RATIOS = 20
@@ -34,9 +36,11 @@ def parse_labels(labels: str, mode: str) -> dict[str, float]:
     for part in labels.split(",") if labels.strip() else []:
         name, colon, number = part.partition(":")
         label = " ".join(name.split()).lower()
-        if label not in LABELS:
-            close = difflib.get_close_matches(label, LABELS, n=1)
-            hint = f"Did you mean {close[0]}?" if close else "Use COCO's 80 names (person, dog, car, …) or face."
+        if label not in KNOWN:
+            close = difflib.get_close_matches(label, KNOWN, n=1)
+            hint = (
+                f"Did you mean {close[0]}?" if close else "Use COCO's 80 names (person, dog, car, …), face or salient."
+            )
             raise RequestError(f"labels names {shown(name.strip())}, which no detector here knows. {hint}")
         try:
             weight = float(number) if colon else 1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -14,12 +14,11 @@ from crop_core.cut.preview import Shown, draw_preview, tile_of
 from crop_core.cut.render import render
 from crop_core.detect.detector import Detector
 from crop_core.detect.network_input import View
-from crop_core.detect.spectral_saliency import saliency_grid
-from crop_core.detection import Detection
+from crop_core.detect.seen import Seen
+from crop_core.detection import WEAK_SCORE
 from crop_core.frame.output_size import check_together
 from crop_core.frame.plan import plan_crops
 from crop_core.frame.scene import Scene
-from crop_core.frame.subjects import WEAK_SCORE
 from crop_core.photo.decode_on_gpu import AcceleratedPhoto
 from crop_core.photo.limits import limits
 from crop_core.photo.photo import Photo, in_srgb, open_photo
@@ -42,7 +41,7 @@ class Opened:
     detector: Detector
     attempt: Attempt
     timings: dict[str, float]
-    seen: tuple[Detection, ...] = ()
+    seen: Seen | None = None
 
 
 def open_picture(data: bytes, detector: Detector, attempt: Attempt) -> Opened:
@@ -63,7 +62,7 @@ def detect_in(pictures: Sequence[Opened], request: CropRequest) -> None:
     timings: dict[str, float] = {"detect": 0.0}
     with _timed(timings, "detect"):
         views = [View(picture.pixels, picture.photo.size) for picture in pictures]
-        found = pictures[0].detector.detect_all(views, floor, request.iou_threshold)
+        found = pictures[0].detector.see_all(views, floor, request.iou_threshold)
     for picture, seen in zip(pictures, found, strict=True):
         picture.seen = seen
         picture.timings["detect"] = timings["detect"] / len(pictures)
@@ -73,9 +72,8 @@ def finish_picture(opened: Opened, request: CropRequest, source: str, dry_run: b
     """Return the crops: framed, cut, resized and encoded."""
     photo, timings, attempt = opened.photo, opened.timings, opened.attempt
     with _timed(timings, "frame"):
-        scene = Scene.of(opened.seen, photo.size, request)
-        if not scene.subjects and request.if_none == "saliency":
-            scene = replace(scene, saliency=saliency_grid(opened.pixels))
+        assert opened.seen is not None
+        scene = Scene.of(opened.seen.detections, photo.size, request, opened.seen.composition, opened.seen.mask)
         plans = plan_crops(scene, request)
         check_together((plan.output_size for plan in plans), limits().max_crop_pixels)
     crops, shown = [], []

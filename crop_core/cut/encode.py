@@ -15,6 +15,10 @@ from crop_core.cut.encode_on_gpu import encode_jpeg
 from crop_core.photo.transparency import on_white
 from crop_core.request import MATCH_INPUT
 
+# The effort of each encoder, by size against time at equal SSIM; a photo of 1080 x 1080 and a noisy one of 3000 x 3000:
+# WebP in half the time for 4 and 5 % more bytes (97 to 45 ms, 1.2 to 0.6 s), AVIF in a sixth and a tenth for 7 and 5 %
+# (361 to 60 ms, 4.7 to 0.4 s), PNG in a quarter for 6 and -2 % (356 to 82 ms, 2.4 to 0.6 s).
+WEBP_METHOD, AVIF_SPEED, PNG_LEVEL = 2, 9, 1
 # What match_input means for each format that a picture can have: itself, or the nearest that all can open.
 MATCHING = {
     "JPEG": "jpg",
@@ -48,11 +52,11 @@ def encode(pixels: Tensor, output_format: str, quality: int, icc_profile: bytes 
             pixels = on_white(pixels)
             options |= {"format": "JPEG", "quality": quality, "subsampling": "4:4:4"}
         case "png":
-            options |= {"format": "PNG"}
+            options |= {"format": "PNG", "compress_level": PNG_LEVEL}
         case "webp":
-            options |= {"format": "WEBP", "quality": quality}
+            options |= {"format": "WEBP", "quality": quality, "method": WEBP_METHOD}
         case "avif":
-            options |= {"format": "AVIF", "quality": quality}
+            options |= {"format": "AVIF", "quality": quality, "speed": AVIF_SPEED}
         case _:
             raise ValueError(f"no encoder for {output_format!r}")
     buffer = BytesIO()

@@ -64,11 +64,11 @@ class Glance:
 
     Attributes:
         candidates: Of all its looks.
-        passes: One for each size that the picture was seen at; none where no second look follows.
+        passes: One for each size that the picture was seen at, NanoDet-g's at 416 px first.
     """
 
     candidates: Candidates
-    passes: tuple[NetworkPass, ...] = ()
+    passes: tuple[NetworkPass, ...]
 
 
 def best_candidates(

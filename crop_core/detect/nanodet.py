@@ -23,6 +23,7 @@ from crop_core.detect.network_input import View, letterboxed, padded
 from crop_core.detection import COCO_LABELS
 
 STRIDES = (8, 16, 32)
+TRAINED_SIDE = 416  # px on the longer side that the network was trained on
 # Of more channels than these, oneDNN's 1x1 convolutions on a CPU without AVX-512 add up in an order that depends on
 # the number of threads, and then one picture gives two results.
 MOST_CHANNELS = 128
@@ -95,7 +96,7 @@ class NanoDet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return one float tensor [N, 80 + 4 x 11, H / stride, W / stride] per stride of `STRIDES`.
+        """Return a float tensor [N, 80 + 4 x 11, H / stride, W / stride] per stride of `STRIDES`, and two of features.
 
         The first 80 channels are class logits; the rest are, side by side (left, top, right,
         bottom), the logits of `BINS` distances.
@@ -113,7 +114,8 @@ class NanoDet(nn.Module):
         p3 = p3 + _resized_like(p4, p3)
         p4 = p4 + _resized_like(p3, p4)
         p5 = p5 + _resized_like(p4, p5)
-        return tuple(head(level) for head, level in zip(self.heads, (p3, p4, p5), strict=True))
+        heads = tuple(head(level) for head, level in zip(self.heads, (p3, p4, p5), strict=True))
+        return (*heads, *levels[2:])
 
 
 def normalized(rgb: Tensor) -> Tensor:
@@ -141,14 +143,14 @@ def decoded(outputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     Loss", 2020).
 
     Args:
-        outputs: What `NanoDet` returned for a batch of one.
+        outputs: What `NanoDet` returned for a batch of one; its features are not read.
 
     Returns:
         Scores, float tensor [cells, 80], 0 to 1; boxes, float tensor [cells, 4], xyxy in pixels
         of the network's input.
     """
     scores, boxes = [], []
-    for stride, output in zip(STRIDES, outputs, strict=True):
+    for stride, output in zip(STRIDES, outputs[: len(STRIDES)], strict=True):
         height, width = output.shape[-2:]
         flat = output[0].permute(1, 2, 0).reshape(height * width, -1)
         scores.append(flat[:, : len(COCO_LABELS)].sigmoid())
@@ -185,7 +187,7 @@ def look(engine: Engine, views: Sequence[View], sides: Sequence[int]) -> list[Gl
         sides: What a picture's longer side becomes in the inputs, one after the other; 416 is what the
             network was trained on.
     """
-    return [_glance(passes) for passes in zip(*(_passes(engine, views, side) for side in sides), strict=True)]
+    return [_glance(passes) for passes in zip(*(passes_of(engine, views, side) for side in sides), strict=True)]
 
 
 def look_again(engine: Engine, glances: Sequence[Glance], clear: Sequence[Tensor]) -> list[Candidates]:
@@ -205,14 +207,15 @@ def look_again(engine: Engine, glances: Sequence[Glance], clear: Sequence[Tensor
     for one, first_only, outputs in zip(
         passes, alone, run_each(engine, [one.input.flip(-1) for one in passes]), strict=True
     ):
-        both = zip(one.outputs, map(_mirrored, outputs), strict=True)
+        both = zip(one.outputs[: len(STRIDES)], map(_mirrored, outputs[: len(STRIDES)]), strict=True)
         mean = tuple(torch.where(first_only, plain, (plain + mirrored) / 2) for plain, mirrored in both)
         means.append(replace(one, outputs=mean))
     seen = iter(means)
     return [_glance([next(seen) for _ in glance.passes]).candidates for glance in glances]
 
 
-def _passes(engine: Engine, views: Sequence[View], longest_side: int) -> list[NetworkPass]:
+def passes_of(engine: Engine, views: Sequence[View], longest_side: int) -> list[NetworkPass]:
+    """Return what goes in and comes out for each picture at that longer side."""
     pictures = [letterboxed(view.pixels, longest_side).to(engine.device) for view in views]
     inputs = [padded(normalized(picture), engine.input_dtype) for picture in pictures]
     return [

@@ -14,11 +14,9 @@ from torch import Tensor
 from torchvision.ops import box_area, box_iou
 
 from crop_core.detect.candidates import Candidates
-from crop_core.detection import LABELS, PERSON
+from crop_core.detection import LABELS, PERSON, WEAK_SCORE
 from crop_core.geometry import Size
 
-# Below this nine of ten boxes of NanoDet-g are wrong.
-LEAST_SCORE = 0.2
 # A box this sure was right in 98 of 100 cases on 152 COCO pictures, and a thing of a quarter of its weight does not
 # take a picture from it. On those pictures and 88 with faces a second look at what is clear changed no window that
 # mattered: of 119, 110, 110 and 86 main subjects one more was kept without it.
@@ -36,7 +34,7 @@ def is_clear(candidates: Candidates) -> Tensor:
     if not len(candidates.scores):
         return candidates.scores.new_zeros((), dtype=torch.bool)
     # What a thing would weigh, were it there: as `subject` weighs it, roughly.
-    weights = candidates.scores * box_area(candidates.boxes) * (candidates.scores >= LEAST_SCORE)
+    weights = candidates.scores * box_area(candidates.boxes) * (candidates.scores >= WEAK_SCORE)
     best = weights.argmax(0, keepdim=True)  # an index that is a number would have to come to the host
     others = box_iou(candidates.boxes[best], candidates.boxes)[0] < SAME_IOU
     rivals = others & (weights > CLEAR_SHARE * weights[best])
@@ -51,7 +49,7 @@ def has_small_figures(candidates: Candidates, size: Size) -> Tensor:
         candidates: In source pixels.
         size: The upright source picture's.
     """
-    figures = (candidates.labels == _PERSON) & (candidates.scores >= LEAST_SCORE)
+    figures = (candidates.labels == _PERSON) & (candidates.scores >= WEAK_SCORE)
     heights = candidates.boxes[:, 3] - candidates.boxes[:, 1]
     return (figures & (heights < TALL_FIGURE * max(size.width, size.height))).any()
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 from crop_core.errors import ImageError
 from crop_core.frame.scene import Scene
-from crop_core.frame.window import largest_size
+from crop_core.frame.window import free_window, largest_size
 from crop_core.geometry import Window
 from crop_core.request import CropRequest
 
@@ -32,41 +31,17 @@ def fallback_window(policy: str, scene: Scene, ratio: Fraction | None) -> Window
 
     Args:
         policy: ``full_image``, ``center`` or ``saliency``.
-        scene: With a saliency grid where the policy is ``saliency``.
+        scene: Where its composition is, ``saliency`` goes; without one it is ``center``.
         ratio: Width over height; none for free.
     """
     size = scene.size
     if policy == "full_image":
         return Window(0, 0, size.width, size.height)
+    composition = scene.composition if policy == "saliency" else None
+    if ratio is None and composition is not None:
+        return free_window((), composition, size)
     largest = largest_size(size, ratio)
-    x1, y1 = (size.width - largest.width) // 2, (size.height - largest.height) // 2
-    if policy == "saliency":
-        grid = scene.saliency
-        if grid is None:
-            raise ValueError("a saliency grid is needed where nothing was found")
-        x1 = _most_salient([sum(column) for column in zip(*grid, strict=True)], size.width, largest.width)
-        y1 = _most_salient([sum(row) for row in grid], size.height, largest.height)
+    middle_x, middle_y = composition.center if composition else (size.width / 2, size.height / 2)
+    x1 = min(max(int(middle_x - largest.width / 2), 0), size.width - largest.width)
+    y1 = min(max(int(middle_y - largest.height / 2), 0), size.height - largest.height)
     return Window(x1, y1, x1 + largest.width, y1 + largest.height)
-
-
-def _most_salient(cells: Sequence[float], extent: int, length: int) -> int:
-    """Return where a window of `length` on an axis of `extent` pixels holds most of the cells' sum.
-
-    The sum is piecewise linear in the offset, so its largest value lies where an edge of the
-    window meets an edge of a cell. Ties go to the middle.
-    """
-    room = extent - length
-    if room == 0:
-        return 0
-    cell = extent / len(cells)
-    before = [0.0]
-    for value in cells:
-        before.append(before[-1] + value)
-
-    def up_to(x: float) -> float:
-        index = min(int(x / cell), len(cells) - 1)
-        return before[index] + cells[index] * (x / cell - index)
-
-    edges: Iterable[int] = (round(i * cell) for i in range(len(cells) + 1))
-    offsets = {min(max(offset, 0), room) for edge in edges for offset in (edge, edge - length)} | {room // 2}
-    return max(sorted(offsets), key=lambda x: (round(up_to(x + length) - up_to(x), 9), -abs(x - room / 2)))

@@ -16,7 +16,7 @@ from crop_core.frame.nothing_found import fallback_window, refuse_if_asked
 from crop_core.frame.output_size import full_image_sizes, output_sizes
 from crop_core.frame.scene import Scene
 from crop_core.frame.subjects import Thing
-from crop_core.frame.window import Placed, exact_ratio, largest_size, place_largest, zoom_in
+from crop_core.frame.window import Placed, exact_ratio, free_window, largest_size, place_largest, zoom_in
 from crop_core.geometry import Box, Size, Window
 from crop_core.request import CropRequest
 
@@ -56,8 +56,7 @@ def plan_crops(scene: Scene, request: CropRequest) -> tuple[CropPlan, ...]:
     """Return the crops that the request asks for, at most `request.max_crops`.
 
     Args:
-        scene: Made for the same request. It needs a saliency grid where it has no subject and
-            `request.if_none` is ``saliency``.
+        scene: Made for the same request.
         request: What the caller wants.
 
     Raises:
@@ -88,9 +87,14 @@ def _subject_plan(
     scene: Scene, group: tuple[Thing, ...], name: str, ratio: Fraction | None, request: CropRequest
 ) -> CropPlan:
     exact = exact_ratio(name, ratio, scene.size)
-    largest = place_largest((*group, *scene.voters), largest_size(scene.size, exact), scene.size)
+    composition = scene.composition if request.mode == "subject" else None
+    largest = place_largest((*group, *scene.voters), largest_size(scene.size, exact), scene.size, composition)
     focus = [thing for thing in group if _holds(largest.window, thing.box)] or [_weightiest(group)]
-    placed = zoom_in(focus, largest, exact, scene.size, request)
+    if exact is None and request.zoom is None and composition is not None:
+        focus = [_weightiest(group)]
+        placed = Placed(free_window(focus, composition, scene.size))
+    else:
+        placed = zoom_in(focus, largest, exact, scene.size, request)
     ids = {index for thing in focus for index in thing.ids}
     sizes = output_sizes(placed.window, exact, request)
     return _plan(scene, placed, sizes, name, _weightiest(focus).label, tuple(sorted(ids)), RULES[request.mode])

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from crop_core.detection import Detection
+from crop_core.detection import SALIENT, Detection
+from crop_core.frame.mask_vote import Mask, is_denied, voted
 from crop_core.frame.subjects import Thing, subjects_among
-from crop_core.geometry import Size
+from crop_core.geometry import Box, Size
 from crop_core.request import CropRequest
 
-SaliencyGrid = Sequence[Sequence[float]]
+# A detection this sure, where the mask does not deny it, is what the photo is about; what merely stands out is then
+# no subject.
+SURE_SCORE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,24 +26,44 @@ class Scene:
         subjects: What the request allows as a subject, in the request's order.
         voters: Things below the request's threshold. They have a say in where a window lies, by their little
             weight, and are no subjects.
-        saliency: What stands out, rows of cells over the whole picture; for where there is no subject.
+        composition: The window that a person would draw; none where nobody says.
     """
 
     size: Size
     detections: tuple[Detection, ...]
     subjects: tuple[Thing, ...]
     voters: tuple[Thing, ...] = ()
-    saliency: SaliencyGrid | None = None
+    composition: Box | None = None
 
     @staticmethod
-    def of(seen: Sequence[Detection], size: Size, request: CropRequest) -> Scene:
+    def of(
+        seen: Sequence[Detection],
+        size: Size,
+        request: CropRequest,
+        composition: Box | None = None,
+        mask: Mask | None = None,
+    ) -> Scene:
         """Return the scene for what a detector saw.
 
         Args:
             seen: In total order, also what is below the request's threshold.
             size: The upright picture's.
             request: What the caller wants.
+            composition: The window that a person would draw.
+            mask: What stands out, rows of cells over the whole picture, 0 to 1; none where there was no doubt.
         """
         detections = tuple(one for one in seen if one.score >= request.score_threshold)
-        weak = seen[len(detections) :] if request.mode == "subject" else ()
-        return Scene(size, detections, subjects_among(detections, size, request), subjects_among(weak, size, request))
+        weak = tuple(seen[len(detections) :]) if request.mode == "subject" else ()
+        subjects = subjects_among(detections, size, request)
+        voters = subjects_among(weak, size, request)
+        asked_for = request.mode != "subject" or SALIENT in request.label_weights
+        if not asked_for and any(_is_beyond_doubt(one, size, mask) for one in detections):
+            subjects, voters = (tuple(one for one in some if one.label != SALIENT) for some in (subjects, voters))
+        if mask is not None:
+            subjects, voters = voted(subjects, size, mask), voted(voters, size, mask)
+        return Scene(size, detections, subjects, voters, composition)
+
+
+def _is_beyond_doubt(detection: Detection, size: Size, mask: Mask | None) -> bool:
+    sure = detection.label != SALIENT and detection.score >= SURE_SCORE
+    return sure and not (mask is not None and is_denied(detection.label, detection.score, detection.box, size, mask))

@@ -42,10 +42,18 @@ def largest_size(size: Size, ratio: Fraction | None) -> Size:
     return Size(size.width, max(1, min(size.height, round(size.width / ratio))))
 
 
-def place_largest(things: Sequence[Thing], largest: Size, size: Size) -> Placed:
-    """Return the largest window at its best place; it touches two opposite borders, so it slides along one axis."""
-    x = best_place(things, 0, size.width, largest.width) if largest.width < size.width else Place(0)
-    y = best_place(things, 1, size.height, largest.height) if largest.height < size.height else Place(0)
+def place_largest(things: Sequence[Thing], largest: Size, size: Size, composition: Box | None = None) -> Placed:
+    """Return the largest window at its best place; it touches two opposite borders, so it slides along one axis.
+
+    Args:
+        things: What it should hold.
+        largest: The window's size.
+        size: The picture's.
+        composition: The window that a person would draw; it decides what the things leave open.
+    """
+    middle_x, middle_y = composition.center if composition else (None, None)
+    x = best_place(things, 0, size.width, largest.width, middle_x) if largest.width < size.width else Place(0)
+    y = best_place(things, 1, size.height, largest.height, middle_y) if largest.height < size.height else Place(0)
     window = Window(x.offset, y.offset, x.offset + largest.width, y.offset + largest.height)
     return Placed(window, x.verdicts + y.verdicts)
 
@@ -98,3 +106,14 @@ def _between(largest: Size, tight: Size, ratio: Fraction, zoom: float) -> Size:
         return Size(width, min(largest.height, max(1, tight.height, round(width / ratio))))
     height = round(largest.height + (tight.height - largest.height) * zoom)
     return Size(min(largest.width, max(1, tight.width, round(height * ratio))), height)
+
+
+def free_window(subject: Sequence[Thing], composition: Box, size: Size) -> Window:
+    """Return the window that a person would draw, grown to hold the subject whole.
+
+    Args:
+        subject: The weightiest thing, if there is one.
+        composition: The window that a person would draw.
+        size: The picture's.
+    """
+    return union((composition, *(thing.box for thing in subject))).clipped(size).outward()

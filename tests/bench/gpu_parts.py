@@ -153,7 +153,7 @@ def speed(device: str, quick: bool) -> dict[str, Any]:
         cropper.warm_up()
         found[name] = {}
         for size, data in photos.items():
-            whole = timed(partial(cropper.crop, data, SQUARE), 3 if quick else 15)
+            whole = timed(partial(cropper.crop, data, SQUARE), 3 if quick else 7)
             stages = {step: round(value, 2) for step, value in cropper.crop(data, SQUARE).timings_ms.items()}
             found[name][size] = {"ms": whole, "stages": stages}
     return found
@@ -168,7 +168,7 @@ def _random_model(name: str) -> torch.nn.Module:
 def rate(device: str, quick: bool) -> dict[str, Any]:
     """Return photos a second, many photos of 3 megapixels, by detector and format."""
     photos = [photo_like(path, 3) for path in SAMPLES[: 1 if quick else None]]
-    count = 4 if quick else 200
+    count = 4 if quick else 60
     found: dict[str, Any] = {}
     for name in DETECTORS[: 1 if quick else None]:
         cropper = Cropper(device, name)
@@ -280,10 +280,10 @@ def soak(device: str, quick: bool) -> dict[str, Any]:
 
 PARTS: dict[str, tuple[Callable[[str, bool], dict[str, Any]], int]] = {  # name -> the part, and its seconds
     "environment": (environment, 60),
-    "tests": (tests, 150),
+    "tests": (tests, 130),
     "speed": (speed, 100),
-    "rate": (rate, 60),
-    "agreement": (agreement, 120),
+    "rate": (rate, 75),
+    "agreement": (agreement, 100),
     "waits": (waits, 30),
     "memory": (memory, 45),
     "decoder": (decoder, 30),

@@ -51,7 +51,7 @@ def test_port_computes_what_the_original_graph_computes(network: NanoDet, memory
     height, width = rgb.shape[-2:]
     batch = F.pad(normalized(rgb), (0, 416 - width, 0, 416 - height)).contiguous(memory_format=memory_format)
     with np.load(DATA / "nanodet_g_reference.npz") as reference:
-        for stride, output in zip(STRIDES, network(batch), strict=True):
+        for stride, output in zip(STRIDES, network(batch)[:3], strict=True):
             scores, bins = (part[:: EVERY[stride]].numpy() for part in scores_and_bins(output))
             np.testing.assert_allclose(scores, reference[f"scores_{stride}"], rtol=0, atol=SCORE_TOLERANCE)
             np.testing.assert_allclose(bins, reference[f"bins_{stride}"], rtol=0, atol=BIN_TOLERANCE)
@@ -69,7 +69,7 @@ def test_port_computes_what_the_original_graph_computes_on_the_shared_photo(netw
     # Measured here: 1.0e-6 on scores, 1.3e-5 on bins; asked for are 1e-4 and 1e-3.
     with np.load(SHARED / "reference" / "nanodet_g.npz") as reference:
         outputs = network(torch.from_numpy(reference["input"]))
-        for stride, output in zip(STRIDES, outputs, strict=True):
+        for stride, output in zip(STRIDES, outputs[:3], strict=True):
             scores, bins = (part.numpy() for part in scores_and_bins(output))
             np.testing.assert_allclose(scores, reference[f"scores_{stride}"], rtol=0, atol=SCORE_TOLERANCE)
             np.testing.assert_allclose(bins, reference[f"bins_{stride}"], rtol=0, atol=BIN_TOLERANCE)
@@ -89,7 +89,7 @@ def test_channels_last_and_contiguous_agree(network: NanoDet) -> None:
 def test_any_multiple_of_32_gives_every_cell_its_outputs(network: NanoDet, height_width: tuple[int, int]) -> None:
     height, width = height_width
     outputs = network(torch.zeros(1, 3, height, width))
-    assert [tuple(output.shape) for output in outputs] == [
+    assert [tuple(output.shape) for output in outputs[:3]] == [
         (1, len(COCO_LABELS) + 4 * BINS, height // stride, width // stride) for stride in STRIDES
     ]
     scores, boxes = decoded(outputs)

@@ -96,7 +96,7 @@ class Noting(Detector):
         self.inner = load_detector("fast", torch.device("cpu"), torch.float32)
         self.twice: list[int] = []
         self.sides: list[int] = []
-        super().__init__(self.inner._faces)
+        super().__init__(self.inner.common)
 
     def look(self, views: Sequence[View]) -> list[Glance]:
         return self.inner.look(views)

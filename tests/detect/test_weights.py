@@ -39,7 +39,7 @@ def test_every_shipped_file_is_written_down() -> None:
     shipped = {
         entry.name for entry in files("crop_core.detect.weights").iterdir() if entry.name.endswith(".safetensors")
     }
-    assert shipped == set(SHA256) == {NANODET, YUNET}
+    assert shipped == set(SHA256)
 
 
 @pytest.mark.parametrize("name", SHA256)
@@ -85,7 +85,7 @@ def test_swapped_files_are_refused(folder: Path) -> None:
     (folder / NANODET).rename(folder / "kept")
     (folder / YUNET).rename(folder / NANODET)
     (folder / "kept").rename(folder / YUNET)
-    for name in SHA256:
+    for name in (NANODET, YUNET):
         with pytest.raises(WeightsError, match="SHA-256"):
             load_tensors(name)
 

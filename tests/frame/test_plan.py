@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 from crop_core.detection import Detection, in_order
 from crop_core.errors import ImageError
 from crop_core.frame.plan import CropPlan, plan_crops
-from crop_core.frame.scene import SaliencyGrid, Scene
+from crop_core.frame.scene import Scene
 from crop_core.frame.subjects import subjects_among
 from crop_core.geometry import Box, Size, Window
 from crop_core.request import CropRequest
 
 LANDSCAPE = Size(600, 400)
-FLAT = ((0.25, 0.25), (0.25, 0.25))  # a saliency grid in which nothing stands out
 
 
 def person(x1: float, y1: float, x2: float, y2: float, score: float = 0.9) -> Detection:
@@ -36,17 +35,17 @@ def planned(
     size: Size,
     request: CropRequest,
     weak: Sequence[Detection] = (),
-    saliency: SaliencyGrid | None = None,
+    composition: Box | None = None,
 ) -> tuple[CropPlan, ...]:
     """Return the plans for detections that all reach the threshold, and weak ones that do not."""
     asked = replace(request, score_threshold=0)
     scene = Scene.of(detections, size, asked)
     voters = subjects_among(weak, size, asked) if request.mode == "subject" else ()
-    return plan_crops(replace(scene, voters=voters, saliency=saliency), request)
+    return plan_crops(replace(scene, voters=voters, composition=composition), request)
 
 
 def only_plan(detections: list[Detection], size: Size = LANDSCAPE, **inputs: object) -> CropPlan:
-    (plan,) = planned(detections, size, CropRequest.from_inputs(**inputs), saliency=FLAT)
+    (plan,) = planned(detections, size, CropRequest.from_inputs(**inputs))
     return plan
 
 
@@ -89,7 +88,7 @@ def test_every_window_lies_in_the_picture(
     size, seen = scene
     detections = [detection for detection in seen if detection.score >= threshold]
     weak = [detection for detection in seen if detection.score < threshold]
-    for plan in planned(detections, size, request_, weak=weak, saliency=FLAT):
+    for plan in planned(detections, size, request_, weak=weak):
         assert set(plan.subjects) <= set(range(len(detections)))
         assert plan.window.x1 >= 0
         assert plan.window.y1 >= 0
@@ -104,7 +103,7 @@ def test_every_window_has_its_ratio_to_the_pixel(
     size, detections = scene
     ((name, ratio),) = request_.ratios
     ratio = ratio or Fraction(size.width, size.height)
-    for plan in planned(detections, size, request_, saliency=FLAT):
+    for plan in planned(detections, size, request_):
         width, height = plan.window.width, plan.window.height
         # One side is the other's exact partner, rounded to the pixel and at least one.
         assert width == max(1, round(height * ratio)) or height == max(1, round(width / ratio)), name
@@ -113,7 +112,7 @@ def test_every_window_has_its_ratio_to_the_pixel(
 @given(scenes(), RATIOS)
 def test_a_window_at_zoom_0_is_the_largest_of_its_ratio(scene: tuple[Size, tuple[Detection, ...]], ratio: str) -> None:
     size, detections = scene
-    for plan in planned(detections, size, CropRequest(aspect_ratios=(ratio,)), saliency=FLAT):
+    for plan in planned(detections, size, CropRequest(aspect_ratios=(ratio,))):
         assert plan.window.width == size.width or plan.window.height == size.height
 
 
@@ -162,7 +161,7 @@ def test_coverage_is_the_share_of_each_box_inside(
     scene: tuple[Size, tuple[Detection, ...]], request_: CropRequest
 ) -> None:
     size, detections = scene
-    for plan in planned(detections, size, request_, saliency=FLAT):
+    for plan in planned(detections, size, request_):
         assert set(plan.subjects) <= set(range(len(detections)))
         assert len(plan.coverage) == len(detections)
         for detection, share in zip(detections, plan.coverage, strict=True):
@@ -408,13 +407,45 @@ def test_full_image_is_not_cropped_whatever_the_ratio() -> None:
     assert (plan.window, plan.output_size, plan.rule) == (Window(0, 0, 600, 400), Size(300, 200), "full_image")
 
 
-def test_saliency_goes_where_the_grid_is_heavy() -> None:
+def test_saliency_goes_where_a_person_would_put_the_window() -> None:
     request = CropRequest(aspect_ratios=("1:1",))
-    heavy_left = ((0.4, 0.1, 0.0), (0.4, 0.1, 0.0))
-    (plan,) = planned([], LANDSCAPE, request, saliency=heavy_left)
+    (plan,) = planned([], LANDSCAPE, request, composition=Box(0, 50, 300, 350))
     assert (plan.window, plan.rule) == (Window(0, 0, 400, 400), "saliency")
-    (plan,) = planned([], LANDSCAPE, request, saliency=FLAT)
+    (plan,) = planned([], LANDSCAPE, request)
     assert plan.window == Window(100, 0, 500, 400)
+
+
+def test_free_is_the_window_that_a_person_would_draw_grown_to_hold_the_subject() -> None:
+    composition = Box(100, 50, 400, 350)
+    (plan,) = planned([], LANDSCAPE, CropRequest(aspect_ratios=("free",)), composition=composition)
+    assert plan.window == Window(100, 50, 400, 350)
+    (plan,) = planned(
+        [dog(50, 100, 300, 200)], LANDSCAPE, CropRequest(aspect_ratios=("free",)), composition=composition
+    )
+    assert plan.window == Window(50, 50, 400, 350)
+
+
+@pytest.mark.parametrize(("middle", "x1"), [(500, 160), (300, 100), (0, 50)], ids=["right", "there", "left"])
+def test_a_composition_decides_what_the_subject_leaves_open(middle: float, x1: int) -> None:
+    """A dog from 200 to 400, whole in a window of 400 px with a tenth of its width to either side."""
+    composition = Box(middle - 10, 100, middle + 10, 300) if middle else Box(0, 100, 20, 300)
+    (plan,) = planned([dog(200, 100, 400, 300)], LANDSCAPE, CropRequest(), composition=composition)
+    assert plan.window.x1 == pytest.approx(x1, abs=30)
+    assert plan.window.x1 <= 200
+    assert plan.window.x2 >= 400
+
+
+@given(scenes(), st.floats(0, 1), st.floats(0, 1))
+def test_a_composition_never_costs_a_lone_subject_that_fits(
+    scene: tuple[Size, tuple[Detection, ...]], across: float, down: float
+) -> None:
+    size, detections = scene[0], scene[1][:1]
+    assume(detections)
+    x, y = across * size.width, down * size.height
+    (alone,) = planned(detections, size, CropRequest())
+    (led,) = planned(detections, size, CropRequest(), composition=Box(x, y, x, y))
+    if alone.coverage[0] == pytest.approx(1):
+        assert led.coverage[0] == pytest.approx(1)
 
 
 def test_labels_that_nothing_bears_use_the_fallback_and_say_so() -> None:

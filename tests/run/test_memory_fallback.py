@@ -13,7 +13,7 @@ from crop_core import Cropper, CropRequest, DeviceError, ImageError
 from crop_core.detect.candidates import Candidates, Glance
 from crop_core.detect.detector import Detector
 from crop_core.detect.network_input import View
-from crop_core.detection import Detection
+from crop_core.detect.seen import Seen
 from crop_core.device import answers, free_memory, is_out_of_memory
 from crop_core.run.memory_fallback import ALONE, attempts
 
@@ -24,7 +24,7 @@ class Hungry(Detector):
     """The fast detector, on a device whose memory suffices for so many pictures at once."""
 
     def __init__(self, inner: Detector, pictures: int, error: type[RuntimeError] | None = torch.OutOfMemoryError):
-        super().__init__(inner._faces)
+        super().__init__(inner.common)
         self.name, self.longest_side, self.looks_twice, self.batch = inner.name, inner.longest_side, True, 3
         self.inner, self.pictures, self.error = inner, pictures, error
         self.asked: list[int] = []
@@ -35,13 +35,13 @@ class Hungry(Detector):
     def look_again(self, glances: Sequence[Glance], clear: Sequence[Tensor]) -> list[Candidates]:
         return self.inner.look_again(glances, clear)
 
-    def detect_all(self, views: Sequence[View], *thresholds: float) -> list[tuple[Detection, ...]]:
+    def see_all(self, views: Sequence[View], *thresholds: float) -> list[Seen]:
         self.asked.append(len(views))
         if len(views) > self.pictures:
             if self.error is not None:
                 raise self.error("CUDA out of memory. Tried to allocate 2.00 GiB.")
             torch.empty(2**60, dtype=torch.uint8)  # the real thing, from the CPU's allocator
-        return super().detect_all(views, *thresholds)
+        return super().see_all(views, *thresholds)
 
 
 def hungry(cropper: Cropper, pictures: int, **options: type[RuntimeError] | None) -> tuple[Cropper, Hungry]:
@@ -178,13 +178,13 @@ def test_pictures_that_ran_out_are_let_go_before_memory_is_given_back(
     ours, detector = hungry(cropper, 0)
     pixels: list[weakref.ref[torch.Tensor]] = []
     held: list[int] = []
-    search = detector.detect_all
+    search = detector.see_all
 
-    def noted(views: Sequence[View], *thresholds: float) -> list[tuple[Detection, ...]]:
+    def noted(views: Sequence[View], *thresholds: float) -> list[Seen]:
         pixels[:] = [weakref.ref(view.pixels) for view in views]
         return search(views, *thresholds)
 
-    monkeypatch.setattr(detector, "detect_all", noted)
+    monkeypatch.setattr(detector, "see_all", noted)
     monkeypatch.setattr(
         "crop_core.cropper.free_memory", lambda device: held.append(sum(one() is not None for one in pixels))
     )

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 SHA256 = {
     "nanodet_g.safetensors": "7a7a1e54bea37e873914973497da6af902a1e2442424c17475d4b8a2527534ca",
+    "composition.safetensors": "2fc89bf50415bb1f849326f1dcbffb44ff1efe8d9334d2b11e76dae56b90cd8f",
+    "u2netp.safetensors": "26e7ff27f12cfedc53ad46ea69ca5c8e9bb7d93a416acd167ae0c5f604a988f5",
     "yunet_2023mar.safetensors": "1961707362bcdc2c8888cc4ff04d8cba39499b6bdeea7516c3704abde2af9297",
 }
 

@@ -1,0 +1,53 @@
+"""Where people would place a window, read off features that NanoDet-g computes anyway.
+
+A ridge regression from the third and fourth stage of the backbone to the window that a person drew, learned
+from 1,204 photos and their mirror images; tests/tools/learn_composition.py says how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from crop_core.detect.candidates import NetworkPass
+
+STRIDES = (16, 32)  # of the stages that are read
+CELLS = 3  # along each side; the means of 2 x 2 of twice as many, so that every size of picture gives all of them
+
+
+class CompositionHead:
+    """The regression, on the device of the network whose features it reads."""
+
+    def __init__(self, tensors: dict[str, Tensor], device: torch.device) -> None:
+        """Move the coefficients to the device.
+
+        Args:
+            tensors: `weight`, float [6912, 4], and `bias`, float [4].
+            device: The network's.
+        """
+        self._weight, self._bias = tensors["weight"].to(device), tensors["bias"].to(device)
+
+    def boxes(self, passes: Sequence[NetworkPass]) -> Tensor:
+        """Return the window that a person would draw in each picture, float tensor [N, 4].
+
+        Args:
+            passes: Each picture's pass at 416 px.
+
+        Returns:
+            x1, y1, x2, y2 as fractions of the picture's sides, 0 to 1.
+        """
+        features = torch.stack([pooled(one) for one in passes])
+        return (features @ self._weight + self._bias).clamp(0, 1)
+
+
+def pooled(one: NetworkPass) -> Tensor:
+    """Return what the head reads of a picture, float tensor [6912]: means of cells, without the padding."""
+    height, width = one.input_hw
+    parts = []
+    for stage, stride in zip(one.outputs[-len(STRIDES) :], STRIDES, strict=True):
+        content = stage[:, :, : -(-height // stride), : -(-width // stride)]
+        parts.append(F.avg_pool2d(F.adaptive_avg_pool2d(content, 2 * CELLS), 2).flatten())
+    return torch.cat(parts)
