@@ -21,7 +21,7 @@ from crop_core import CropRequest, Cropper
 from crop_core.bench.pictures import SAMPLE, photo_like
 
 cropper = Cropper(device="cpu", detector="fast")
-pictures = [(SAMPLE.parent / name).read_bytes() for name in ("cat.jpg", "pair.jpg")] + [photo_like(SAMPLE, 3)]
+pictures = [Path("samples", name).read_bytes() for name in ("cat.jpg", "pair.jpg")] + [photo_like(SAMPLE, 3)]
 rounds = []
 for _ in range(int(sys.argv[1])):
     found = []
