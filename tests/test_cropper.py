@@ -237,7 +237,7 @@ class TestIfNone:
         picture = Image.new("RGB", (300, 100), (60, 60, 60))
         picture.paste((250, 240, 40), (230, 35, 260, 65))
         (crop,) = cropper.crop(encoded(picture), CropRequest(aspect_ratios=("1:1",))).crops
-        assert crop.plan.rule == "saliency"
+        assert crop.plan.label == "salient"
         assert crop.window.x1 <= 230
         assert crop.window.x2 >= 260
 

@@ -10,13 +10,14 @@ from typing import Any
 
 from crop_core.batch.globs import fixed_part, glob_pattern, is_glob
 from crop_core.batch.listed import Listed, as_text
+from crop_core.batch.storage import local_path
 from crop_core.errors import RequestError
 from crop_core.picture_files import folder_below, walk_pictures
 
 
 def list_local(source: str, out: str, endings: Sequence[str], many: bool) -> Iterator[Listed]:
     """Yield the pictures of a path; as `list_sources`, `many` where there are other sources."""
-    source = source.removeprefix("file://")
+    source = local_path(source)
     if os.path.isdir(source):
         for found in walk_pictures(source, endings, skip=lambda path: path == out):
             if found.error:

@@ -16,7 +16,7 @@ import fsspec
 from crop_core.batch.listed import Listed, as_text
 from crop_core.batch.local_sources import local_file
 from crop_core.batch.remote_sources import web_folder
-from crop_core.batch.storage import WEB, absolute, file_system, is_local, join, protocol_of
+from crop_core.batch.storage import WEB, absolute, file_system, is_local, join, local_path, protocol_of
 from crop_core.errors import RequestError
 from crop_core.request import inputs, value_of
 
@@ -79,7 +79,7 @@ def _named(path: str, base: str, inputs: dict[str, Any], version: Any) -> Listed
     """Return the picture of a manifest's row; a relative path is meant from the manifest's own folder."""
     more: dict[str, Any] = {"inputs": inputs}
     if is_local(path) and is_local(base):
-        found = local_file(os.path.join(base, path.removeprefix("file://")), path, source=as_text(path), **more)
+        found = local_file(os.path.join(base, local_path(path)), path, source=as_text(path), **more)
     else:
         address = join(base, path) if is_local(path) else path
         folder = web_folder(path) if protocol_of(path) in WEB else path.rpartition("://")[2]

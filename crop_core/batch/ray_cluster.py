@@ -18,6 +18,7 @@ from crop_core.batch.options import Options
 from crop_core.batch.table import NUMBER
 from crop_core.batch.worker import WORK, Settings, Worker
 from crop_core.errors import CropError, RequestError
+from crop_core.run.threads import usable_cores
 
 # While a picture's decoding and encoding keep a core busy, its network keeps the GPU busy for a fraction of that.
 WORKERS_PER_GPU = 4
@@ -110,7 +111,7 @@ def started_ray(options: Options) -> Iterator[Any]:
     own: dict[str, Any] = {}
     if options.address is None:
         own = {
-            "num_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "num_cpus": usable_cores(),
             "object_store_memory": STORE_MEMORY,
             "include_dashboard": False,
         }

@@ -12,15 +12,16 @@ import time
 import uuid
 from collections.abc import Callable
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import fsspec
 
 from crop_core.errors import CropError, RequestError
 from crop_core.photo.limits import check_bytes, limits
 
-# Stores in which an object appears when all of it has arrived.
-OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oci", "r2", "memory")
 WEB = ("http", "https")
+# fsspec knows forty more. Some lack a package and end in its traceback; none of them is tested here.
+PROTOCOLS = ("file", "s3", "s3a", "gs", "gcs", *WEB)
 TRIES = 3  # of reading or writing one file, against a network's moods
 PAUSE_S = 1.0  # before the second try; twice as long before the third
 
@@ -50,16 +51,20 @@ def file_system(address: str) -> tuple[Any, str]:
     """Return fsspec's file system for the address, and the address as that one spells it.
 
     Raises:
-        RequestError: No file system has that name, or its package is missing.
+        RequestError: The protocol is none of `PROTOCOLS`, or its package is missing.
     """
     protocol = protocol_of(address)
+    if protocol not in PROTOCOLS:
+        raise RequestError(
+            f"{protocol}:// is no kind of address that is read or written here. Use a path, s3://, gs:// or https://."
+        )
     try:
         # Not fsspec's own parsing of addresses: it takes :: in a file's name for a chain of file systems.
         fs = fsspec.filesystem(protocol)
         return fs, str(fs._strip_protocol(address))
     except (ValueError, ImportError) as error:
         raise RequestError(
-            f"{protocol}:// is no kind of address that can be read here ({error}). Use a path, s3://, gs:// or https://."
+            f"{protocol}:// needs a package that is missing ({error}): pip install 'crop-core[batch]'."
         ) from error
 
 
@@ -67,7 +72,26 @@ def absolute(address: str) -> str:
     """Return the address with a local path made absolute, so that every worker means the same file."""
     if not is_local(address):
         return address.rstrip("/")
-    return os.path.abspath(address.removeprefix("file://"))
+    return os.path.abspath(local_path(address))
+
+
+def output_address(out: str) -> str:
+    """Return where crops go, as `absolute` does.
+
+    Raises:
+        RequestError: It is on the web, which takes no files.
+    """
+    if protocol_of(out) in WEB:
+        raise RequestError(f"Crops cannot be written to {protocol_of(out)}://. Choose a folder, s3:// or gs://.")
+    return absolute(out)
+
+
+def local_path(address: str) -> str:
+    """Return the path of a local address: a path as it is, a `file://` URL decoded (RFC 8089)."""
+    if address[:7].lower() != "file://":
+        return address
+    path = address[7:]
+    return unquote(path.removeprefix("localhost") if path.startswith("localhost/") else path, errors="surrogateescape")
 
 
 def join(folder: str, name: str) -> str:

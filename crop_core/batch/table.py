@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from crop_core.batch.ledger import Ledger, Row
-from crop_core.batch.storage import TargetError, absolute, file_system, is_local, join, remove, write_bytes
+from crop_core.batch.storage import TargetError, file_system, is_local, join, output_address, remove, write_bytes
 from crop_core.errors import CropError, RequestError
 from crop_core.picture_files import RECORD_NAME
 from crop_core.result import PREVIEW_NAME
@@ -91,7 +91,7 @@ class Table:
     """
 
     def __init__(self, out: str) -> None:
-        self.out = absolute(out)
+        self.out = output_address(out)
         self.aside = join(self.out, f"{STATE}/aside")
         self.broken_off = False
         self._journal = join(self.out, f"{STATE}/journal")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 from collections import Counter, deque
@@ -21,6 +22,9 @@ from crop_core.run.process_settings import tune_process
 
 if TYPE_CHECKING:
     from crop_core.cropper import Cropper
+
+
+_ADDRESS = re.compile(r"(https?|s3a?|gs|gcs|ftp):/+(.+)", re.IGNORECASE)
 
 
 def add_parser(commands: Commands) -> None:
@@ -49,6 +53,12 @@ def crop_pictures(
     from tqdm import tqdm
 
     request = CropRequest.from_inputs(**inputs)
+    for source in sources:
+        if address := _ADDRESS.match(str(source)):  # Path made one slash of two
+            given = f"{address[1]}://{address[2]}"
+            raise RequestError(
+                f"crop takes files and folders. For {given}: crop-core batch {given} {out}, or download it first."
+            )
     missing = [source for source in sources if not os.path.exists(source)]  # Path.exists raises on too long a name
     if missing:
         print(f"crop-core: there is no {', no '.join(map(str, missing))}.", file=sys.stderr)

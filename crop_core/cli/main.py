@@ -23,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: What was typed after the command's name; `sys.argv` when none.
     """
+    _open_closed_streams()
     parser = _parser()
     options = vars(parser.parse_args(arguments))
     run: Callable[..., int] = options.pop("run")
@@ -35,12 +36,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except OSError as error:  # a picture's own trouble is reported beside it; this is the report's
         if not isinstance(error, BrokenPipeError):  # its reader is gone, as `| head` goes, and needs no word
-            print(f"crop-core: stopped: {error.strerror}.", file=sys.stderr)
+            print(f"crop-core: stopped: {error.strerror or error}.", file=sys.stderr)
         try:
             sys.stdout.flush()
         except OSError:  # Python would try again at exit, and complain; see its documentation of SIGPIPE
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _open_closed_streams() -> None:
+    """Send standard output and error nowhere where a service closed them.
+
+    Without it a picture's file may get the number 1 or 2, and a library's words land in it.
+    """
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115 (open to the end)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -35,7 +35,7 @@ def list_pictures(sources: Sequence[Path], out: Path) -> Iterator[Picture]:
     folders = CropFolders(str(out))
     seen: set[str] = set()
     for source in sources:
-        found = [(str(source), "")]
+        found = [(str(source), "It is a device. Name a picture file." if _is_device(source) else "")]
         if source.is_dir():
             found = sorted((one.path, one.error) for one in walk_pictures(str(source)))
             found = [(path, error) for path, error in found if error or not _is_crop(Path(path), source, out)]
@@ -45,6 +45,11 @@ def list_pictures(sources: Sequence[Path], out: Path) -> Iterator[Picture]:
                 seen.add(name)
                 below = folder_below(path, str(source), len(sources) > 1)
                 yield Picture(Path(path), path, Path(folders.take(below, path)), error)
+
+
+def _is_device(path: Path) -> bool:
+    """Return whether it is one; /dev/zero has no end. A pipe is read, as of `<(command)`."""
+    return path.is_char_device() or path.is_block_device()
 
 
 def _is_crop(path: Path, source: Path, out: Path) -> bool:

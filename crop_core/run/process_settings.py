@@ -17,6 +17,8 @@ from io import BytesIO
 from pathlib import Path
 from urllib.response import addinfourl
 
+from crop_core.run.threads import limit_threads
+
 try:
     import resource
 except ImportError:  # Windows
@@ -43,6 +45,7 @@ def tune_process() -> None:
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", _SPIN_COUNT)
+    limit_threads()
     keep_freed_memory()
 
 

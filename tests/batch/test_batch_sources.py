@@ -22,6 +22,7 @@ from objects import ObjectStore, object_store
 from crop_core import RequestError
 from crop_core.batch import remote_sources
 from crop_core.batch.sources import Listed, list_sources
+from crop_core.batch.storage import absolute
 from crop_core.picture_files import PICTURE_ENDINGS
 
 
@@ -272,6 +273,19 @@ def test_a_manifest_gives_each_row_its_own_inputs(name: str, tmp_path: Path) -> 
 def test_a_manifests_relative_path_is_meant_from_its_own_folder(tmp_path: Path) -> None:
     (entry,) = listed(written(tmp_path / "list.csv", [{"image": "in/a.jpg"}]))
     assert (entry.source, entry.address, entry.folder) == ("in/a.jpg", str(tmp_path / "in/a.jpg"), "in/a.jpg")
+
+
+@pytest.mark.parametrize("host", ["", "localhost"])
+def test_a_files_url_is_decoded(host: str, tmp_path: Path) -> None:
+    made(tmp_path, "a b/c%20d.jpg", "a b/ä.jpg")
+    url = f"file://{host}" + (tmp_path / "a b").as_uri().removeprefix("file://")
+    names = [f"{url}/c%2520d.jpg", f"{url}/%C3%A4.jpg", f"{url}/ä.jpg"]
+    addresses = [str(tmp_path / "a b" / name) for name in ("c%20d.jpg", "ä.jpg", "ä.jpg")]
+    rows = listed(written(tmp_path / "list.csv", [{"image": name} for name in names]))
+    assert [entry.address for entry in rows] == addresses
+    assert all(entry.mark for entry in rows)  # it was found, so its time is known
+    assert sorted(entry.address for entry in listed(url)) == sorted(addresses[:2])
+    assert absolute(url) == str(tmp_path / "a b")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from objects import ObjectStore, object_store
 from crop_core import ImageError, RequestError
 from crop_core.batch import storage
 from crop_core.batch.storage import SourceError, TargetError, names_in, read_bytes, remove, remove_files, write_bytes
+from crop_core.batch.table import Table
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +109,16 @@ def test_a_server_that_fails_once_is_asked_again(web: str, monkeypatch: pytest.M
     assert _Web.asked == 2
 
 
-def test_a_kind_of_address_that_nobody_knows_is_refused() -> None:
-    with pytest.raises(RequestError, match="nope:// is no kind of address"):
-        read_bytes("nope://a/b.jpg")
+@pytest.mark.parametrize("protocol", ["nope", "ftp", "sftp", "github", "hdfs", "memory", "zip"])
+def test_a_kind_of_address_beyond_the_list_is_refused(protocol: str) -> None:
+    with pytest.raises(RequestError, match=f"^{protocol}:// is no kind of address that is read or written here. Use a"):
+        read_bytes(f"{protocol}://a/b.jpg")
+
+
+@pytest.mark.parametrize("out", ["https://example.com/crops", "http://example.com/crops"])
+def test_the_web_takes_no_crops(out: str) -> None:
+    with pytest.raises(RequestError, match=r"Crops cannot be written to https?://\. Choose a folder, s3:// or gs://\."):
+        Table(out)
 
 
 # ---- writing

@@ -31,7 +31,7 @@ from PIL import Image
 
 from crop_core.bench.pictures import SAMPLE, photo_like
 
-SAMPLES = SAMPLE.parent
+SAMPLES = Path(__file__).parents[2] / "samples"
 # Where Cog makes a folder for every prediction, and leaves it (replicate/cog, crates/coglet/src/service.rs).
 COG_FOLDERS = Path("/tmp/coglet/predictions")
 

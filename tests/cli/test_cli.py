@@ -383,6 +383,14 @@ def test_when_every_picture_fails_the_exit_status_is_1(photos: Path, capsys: pyt
         (["crop", "CAT", "--labels", "unicorn"], "labels names 'unicorn', which no detector here knows."),
         (["crop", "CAT", "no-such.jpg"], "there is no no-such.jpg."),
         (["crop", "CAT", "n" * 300 + ".jpg"], "there is no nnn"),
+        (
+            ["crop", "CAT", "s3://bucket/cat.jpg"],
+            "crop takes files and folders. For s3://bucket/cat.jpg: crop-core batch",
+        ),
+        (
+            ["crop", "CAT", "https://a.org/b.jpg"],
+            "crop takes files and folders. For https://a.org/b.jpg: crop-core batch",
+        ),
         (["crop", "EMPTY"], "the folders hold no pictures."),
         (["crop", "CAT", "--json", "EMPTY"], "--json"),
         (["crop", "CAT", "--json", "CAT/all.jsonl"], "--json"),
@@ -400,6 +408,8 @@ def test_when_every_picture_fails_the_exit_status_is_1(photos: Path, capsys: pyt
         "a label",
         "no such file",
         "a name too long for a file",
+        "a bucket",
+        "an address",
         "a folder without pictures",
         "json into a folder",
         "json below a file",
@@ -567,6 +577,33 @@ def test_a_reader_that_is_gone_ends_the_command_quietly(options: tuple[str, ...]
     finally:
         os.close(writer)
     assert (run.returncode, run.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("closed", ["1", "2", "1 2"])
+def test_closed_standard_streams_do_not_end_the_run(closed: str, photos: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "crop_core.cli", "crop", str(photos / "cat.jpg"), "--out", str(tmp_path / "out")]
+    shut = " ".join(f"{number}>&-" for number in closed.split())
+    run = subprocess.run(["sh", "-c", f'exec "$@" {shut}', "sh", *command, *FAST], cwd=ROOT, capture_output=True)
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert (tmp_path / "out" / "cat.jpg" / "detections.json").is_file()
+
+
+def test_a_device_is_named_and_not_read(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _crop("/dev/zero", photos / "cat.jpg", "--dry-run") == 1
+    captured = capsys.readouterr()
+    assert captured.err == "crop-core: /dev/zero: It is a device. Name a picture file.\n"
+    assert "cat.jpg" in captured.out
+
+
+def test_an_error_of_the_system_without_words_is_named(
+    monkeypatch: pytest.MonkeyPatch, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no words of the system")
+
+    monkeypatch.setattr("crop_core.cli.crop.list_pictures", fail)
+    assert _crop(photos) == 1
+    assert capsys.readouterr().err == "crop-core: stopped: no words of the system.\n"
 
 
 # ---- the bar

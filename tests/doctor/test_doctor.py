@@ -368,7 +368,7 @@ def truncated(path: Path) -> None:
 
 
 def swapped(path: Path) -> None:
-    (other,) = [one for one in path.parent.glob("*.safetensors") if one != path]
+    other, *_ = sorted(one for one in path.parent.glob("*.safetensors") if one != path)
     path.write_bytes(other.read_bytes())
 
 
