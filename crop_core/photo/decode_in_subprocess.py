@@ -50,7 +50,7 @@ def decoded_apart(data: bytes, kind: str, size: tuple[int, int], mode: str) -> I
         ImageError: The picture is broken, or does not decode in time.
     """
     seconds = min(limits().max_decode_s, _DAY_S)
-    path = [str(Path(__file__).parents[1]), *(entry for entry in sys.path if isinstance(entry, str))]
+    path = [str(Path(__file__).parents[2]), *(entry for entry in sys.path if isinstance(entry, str))]
     code = _START.format(path=path, arguments=(kind, size, mode))
     pixels = bytearray(size[0] * size[1] * len(mode))
     until = time.monotonic() + seconds

@@ -522,7 +522,7 @@ class TestProcess:
     """The decoder's process, wherever and however this one was started."""
 
     @pytest.mark.parametrize("kind", APART)
-    def test_it_decodes_in_another_folder_and_with_paths_that_only_this_process_knows(
+    def test_it_decodes_in_another_folder_with_paths_of_this_process_alone_and_an_editable_install(
         self, kind: str, tmp_path: Path
     ) -> None:
         (tmp_path / "picture").write_bytes(APART[kind])
@@ -532,6 +532,7 @@ class TestProcess:
 import sys
 sys.path[:] = {paths!r}
 from crop_core.photo.photo import open_photo
+sys.path[:] = [path for path in sys.path if path != {str(ROOT)!r}]  # an editable install may have a finder instead
 assert open_photo(open("picture", "rb").read()).pixels().shape == (3, 48, 64)
 """
         run = [sys.executable, "-I", "-S", "-c", program]
