@@ -10,7 +10,6 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 RECORD_NAME = "detections.json"
@@ -56,7 +55,7 @@ def walk_pictures(
         here = folders.pop()
         try:
             status = os.stat(here)
-            with _scanned(here) as entries:
+            with os.scandir(here) as entries:
                 if (status.st_dev, status.st_ino) in met:
                     continue
                 met.add((status.st_dev, status.st_ino))
@@ -71,14 +70,13 @@ def walk_pictures(
         except FileNotFoundError:
             continue  # gone by now
         except OSError as error:
-            yield FoundFile(here, f"The folder cannot be read: {error.strerror}. Open it to this user.")
+            yield closed_folder(here, error)
         folders += sorted(below, reverse=True)
 
 
-@contextmanager
-def _scanned(folder: str) -> Iterator[Iterator[os.DirEntry[str]]]:
-    with os.scandir(folder) as entries:
-        yield entries
+def closed_folder(path: str, error: OSError) -> FoundFile:
+    """Return what stands for a folder that cannot be searched: what it holds must not be missing without a word."""
+    return FoundFile(path, f"The folder cannot be read: {error.strerror}. Open it to this user.")
 
 
 def folder_below(path: str, source: str, several: bool) -> str:
@@ -102,14 +100,13 @@ def safe_folder(name: str) -> str:
         if part in ("", ".", ".."):
             continue
         raw = part.encode(errors="surrogateescape")
-        parts.append(
-            part if len(raw) <= MAX_NAME else raw[: MAX_NAME - 9].decode(errors="ignore") + "~" + _digest(part)
-        )
+        parts.append(part if len(raw) <= MAX_NAME else raw[: MAX_NAME - 9].decode(errors="ignore") + key_of(part))
     return "/".join(parts) or "picture"
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:8]
+def key_of(text: str) -> str:
+    """Return what a folder's name gets where another picture has that name: ~ and eight digits made of the text."""
+    return "~" + hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:8]
 
 
 class CropFolders:
@@ -133,7 +130,7 @@ class CropFolders:
         """
         chosen = safe_folder(name)
         if chosen.casefold() in self._taken or self._is_anothers(chosen, source):
-            chosen += "~" + _digest(os.path.abspath(source))
+            chosen += key_of(os.path.abspath(source))
         self._taken.add(chosen.casefold())
         return os.path.join(self._out, chosen)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from crop_core.batch.listed import Listed
 from crop_core.errors import CropError
-from crop_core.picture_files import safe_folder
+from crop_core.picture_files import key_of, safe_folder
 from crop_core.request import CropRequest
 
 # What these say of a picture and a request will not change; any other error may be gone the next time.
@@ -28,7 +28,7 @@ _SCHEMA = """
 CREATE TABLE plan (id INTEGER PRIMARY KEY, key TEXT UNIQUE, place TEXT, work TEXT, state INTEGER);
 CREATE UNIQUE INDEX plan_place ON plan (place);
 CREATE INDEX plan_todo ON plan (id) WHERE state = 0;
-CREATE TABLE latest (place TEXT PRIMARY KEY, at INTEGER, key TEXT, error TEXT, message TEXT, files TEXT);
+CREATE TABLE latest (place TEXT PRIMARY KEY, at INTEGER, key TEXT, error TEXT, message TEXT, files TEXT, address TEXT);
 """
 _TO_DO, _KEPT, _DONE = 0, 1, 2
 
@@ -43,6 +43,7 @@ class Row:
         error: The error's type; none where it was cropped.
         files: The files in its folder.
         message: The error's message.
+        address: The picture's; none in a table that was written before it had this column.
     """
 
     folder: str
@@ -50,6 +51,7 @@ class Row:
     error: str | None
     files: tuple[str, ...]
     message: str | None = None
+    address: str | None = None
 
 
 class Ledger:
@@ -82,8 +84,8 @@ class Ledger:
         """Take note of the next row of the table, which replaces an earlier one of its folder; return its number."""
         self._at += 1
         self._db.execute(
-            "INSERT OR REPLACE INTO latest VALUES (?, ?, ?, ?, ?, ?)",
-            (_fold(row.folder), self._at, row.key, row.error, row.message, json.dumps(row.files)),
+            "INSERT OR REPLACE INTO latest VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (_fold(row.folder), self._at, row.key, row.error, row.message, json.dumps(row.files), row.address),
         )
         return self._at
 
@@ -115,11 +117,7 @@ class Ledger:
         if self._db.execute("SELECT 1 FROM plan WHERE key = ?", (key,)).fetchone():
             self.repeated += 1
             return
-        folder = safe_folder(listed.folder)
-        if _fold(folder).split("/")[0] in RESERVED or self._taken(folder):
-            folder += "~" + _hash(listed.address, request)[:8]
-        while self._taken(folder):  # the same picture under two marks
-            folder += "~"
+        folder = self._folder_for(listed, request)
         work: dict[str, Any] = {
             "source": listed.source,
             "address": listed.address,
@@ -142,6 +140,23 @@ class Ledger:
             "INSERT INTO plan (key, place, work, state) VALUES (?, ?, ?, ?)",
             (key, _fold(folder), json.dumps(work), state),
         )
+
+    def _folder_for(self, listed: Listed, request: str) -> str:
+        """Return a folder that is no other picture's, of this run or an earlier one; the same in every run."""
+        folder = safe_folder(listed.folder)
+        if _fold(folder).split("/")[0] in RESERVED or self._is_anothers(folder, listed.address):
+            folder += key_of(listed.address)
+        if self._taken(folder):  # with another request
+            folder += "~" + _hash(request)[:8]
+        while self._taken(folder):  # the same picture under two marks
+            folder += "~"
+        return folder
+
+    def _is_anothers(self, folder: str, address: str) -> bool:
+        query = "SELECT json_extract(work, '$.address') FROM plan WHERE place = ? UNION ALL "
+        query += "SELECT address FROM latest WHERE place = ? AND address IS NOT NULL"
+        place = _fold(folder)
+        return any(other != address for (other,) in self._db.execute(query, (place, place)))
 
     def _taken(self, folder: str) -> bool:
         return bool(self._db.execute("SELECT 1 FROM plan WHERE place = ?", (_fold(folder),)).fetchone())

@@ -32,6 +32,7 @@ _PAIR = pa.list_(pa.int32())
 SCHEMA = pa.schema(
     [
         ("folder", pa.string()),  # below OUT, with the crops
+        ("address", pa.string()),  # the picture's
         ("key", pa.string()),
         ("request", pa.string()),  # JSON; the inputs that are no defaults
         ("crop_core", pa.string()),  # the version that did it
@@ -77,6 +78,7 @@ SCHEMA = pa.schema(
     ]
 )
 NEEDED = ("folder", "key", "request", "crops", "error")  # a table that lacks others was written before they came
+READ = ("folder", "address", "key", "request", "crops", "error")  # of what earlier runs did
 NUMBER = "number"  # of the picture in the ledger; a column on the way from a worker, not in the table
 SENT_SCHEMA = pa.schema([(NUMBER, pa.int64()), *SCHEMA])
 
@@ -123,7 +125,7 @@ class Table:
         for file in files:
             if not file.endswith(TABLE):
                 self._next = int(file.rpartition("/")[2].split(".")[0]) + 1
-            for batch in self._batches(file, NEEDED):
+            for batch in self._batches(file, READ):
                 for row in rows_of(batch):
                     ledger.saw(row)
 
@@ -273,15 +275,15 @@ class Table:
 
 def rows_of(batch: pa.RecordBatch) -> Iterator[Row]:
     """Yield what the ledger needs to know of the rows."""
-    columns = [batch.column(name).to_pylist() for name in ("folder", "key", "request", "crops", "error")]
-    for folder, key, request, crops, error in zip(*columns, strict=True):
+    columns = [batch.column(name).to_pylist() for name in READ]
+    for folder, address, key, request, crops, error in zip(*columns, strict=True):
         files = [crop["file"] for crop in crops or () if crop["file"] is not None]
         if error is None and not (crops and not files):  # a dry run has crops without files
             files.append(RECORD_NAME)
             if json.loads(request).get("preview"):
                 files.append(PREVIEW_NAME)
         kind, message = (error["type"], error["message"]) if error else (None, None)
-        yield Row(folder, key, kind, tuple(files), message)
+        yield Row(folder, key, kind, tuple(files), message, address)
 
 
 def table_of(rows: list[dict[str, Any]], schema: pa.Schema = SCHEMA) -> pa.Table:
@@ -291,7 +293,7 @@ def table_of(rows: list[dict[str, Any]], schema: pa.Schema = SCHEMA) -> pa.Table
 
 def row_of(work: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
     """Return the row of one picture: what was asked, and the object of detections.json."""
-    row = {**record, **{name: work[name] for name in ("folder", "key", "request")}, "crop_core": __version__}
+    row = {**record, **{name: work[name] for name in ("folder", "address", "key", "request")}, "crop_core": __version__}
     row["timings_ms"] = list(record["timings_ms"].items())
     row["crops"] = [{**crop, "coverage": list(crop["coverage"].items())} for crop in record["crops"]]
     return row

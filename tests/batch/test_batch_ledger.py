@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from crop_core import CropRequest
 from crop_core.batch.ledger import Ledger, Row, plain_inputs, safe_folder
 from crop_core.batch.sources import Listed
+from crop_core.picture_files import key_of
 
 CAT = Listed("cat.jpg", "/in/cat.jpg", "cat.jpg", 10, "1")
 
@@ -39,7 +40,7 @@ def planned(ledger: Ledger, *pictures: Listed) -> list[dict[str, Any]]:
 def done(ledgers: Any, error: str | None = None, picture: Listed = CAT, **inputs: Any) -> Row:
     """Return the row that a first run leaves of the picture."""
     (work,) = planned(ledgers(**inputs), picture)
-    return Row(work["folder"], work["key"], error, ("00_cat_1x1.webp", "detections.json"))
+    return Row(work["folder"], work["key"], error, ("00_cat_1x1.webp", "detections.json"), None, work["address"])
 
 
 def test_without_pictures_there_is_nothing_to_do(ledgers: Any) -> None:
@@ -67,16 +68,44 @@ def test_what_failed_for_good_is_kept_with_its_reason(ledgers: Any) -> None:
         (CAT, {"width": 300, "dry_run": True}),
         (Listed("cat.jpg", "/in/cat.jpg", "cat.jpg", 11, "1"), {"width": 300}),
         (Listed("cat.jpg", "/in/cat.jpg", "cat.jpg", 10, "2"), {"width": 300}),
-        (Listed("cat.jpg", "/other/cat.jpg", "cat.jpg", 10, "1"), {"width": 300}),
         (Listed("cat.jpg", "/in/cat.jpg", "cat.jpg", 10, "1", {"width": 200}), {"width": 300}),
     ],
-    ids=["another request", "a dry run", "another size", "another time", "another picture", "the row's own request"],
+    ids=["another request", "a dry run", "another size", "another time", "the row's own request"],
 )
 def test_what_was_done_otherwise_is_done_anew_and_its_files_go(ledgers: Any, picture: Listed, options: Any) -> None:
     row, ledger = done(ledgers, width=300), ledgers(**options)
     ledger.saw(row)
     (work,) = planned(ledger, picture)
     assert work["old_files"] == ["00_cat_1x1.webp", "detections.json"]
+
+
+def test_the_crops_of_another_picture_stay_and_this_one_gets_a_folder_that_every_run_finds(ledgers: Any) -> None:
+    other = Listed("cat.jpg", "/other/cat.jpg", "cat.jpg", 10, "1")
+    row, second, third = done(ledgers), ledgers(), ledgers()
+    second.saw(row)
+    (work,) = planned(second, other)
+    assert work["folder"] == "cat.jpg" + key_of("/other/cat.jpg")
+    assert "old_files" not in work
+    assert second.stays("cat.jpg", 1)
+    third.saw(row)
+    third.saw(Row(work["folder"], work["key"], None, ("00_cat_1x1.webp",), None, other.address))
+    assert planned(third, other, CAT) == []
+
+
+def test_a_table_without_addresses_is_read_as_it_was(ledgers: Any) -> None:
+    row, ledger = done(ledgers), ledgers()
+    ledger.saw(replace(row, address=None))
+    assert planned(ledger, CAT) == []
+
+
+def test_two_pictures_of_one_name_have_the_same_folders_in_either_order(ledgers: Any) -> None:
+    other = Listed("b/cat.jpg", "/b/cat.jpg", "cat.jpg", 10, "1")
+    first, second = ledgers(), ledgers()
+    folders = {work["address"]: work["folder"] for work in planned(first, CAT, other)}
+    for work in planned(first):
+        second.saw(Row(work["folder"], work["key"], None, (), None, work["address"]))
+    assert planned(second, other, CAT) == []
+    assert folders == {"/in/cat.jpg": "cat.jpg", "/b/cat.jpg": "cat.jpg" + key_of("/b/cat.jpg")}
 
 
 def test_an_input_that_is_the_default_changes_no_key(ledgers: Any) -> None:
