@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 from crop_core.batch.globs import fixed_part, glob_pattern, is_glob
 from crop_core.batch.listed import Listed, as_text
 from crop_core.batch.storage import local_path
 from crop_core.errors import RequestError
-from crop_core.picture_files import folder_below, walk_pictures
+from crop_core.picture_files import FoundFile, closed_folder, folder_below, walk_pictures
 
 
 def list_local(source: str, out: str, endings: Sequence[str], many: bool) -> Iterator[Listed]:
@@ -20,62 +19,50 @@ def list_local(source: str, out: str, endings: Sequence[str], many: bool) -> Ite
     source = local_path(source)
     if os.path.isdir(source):
         for found in walk_pictures(source, endings, skip=lambda path: path == out):
-            if found.error:
-                yield Listed(as_text(found.path), os.path.abspath(found.path), as_text(found.path), error=found.error)
-            else:
-                yield local_file(found.path, folder_below(found.path, source, many))
+            yield _listed(found, folder_below(found.path, source, many))
     elif os.path.exists(source):
         yield local_file(source, os.path.basename(source))
     elif is_glob(source):
         matched = False
         pattern = os.path.abspath(source)
         fixed = fixed_part(pattern)
-        for path in _matches(pattern, fixed, out):
+        for found in _matches(pattern, fixed, out):
             matched = True
-            yield local_file(path, os.path.relpath(path, fixed))
+            yield _listed(found, os.path.relpath(found.path, fixed))
         if not matched:
             raise RequestError(f"No file is named like {source}.")
     else:
         raise RequestError(f"There is no {source}.")
 
 
-@contextmanager
-def _scanned(folder: str) -> Iterator[Iterator[os.DirEntry[str]]]:
-    """Yield a folder's entries.
-
-    Raises:
-        RequestError: It is closed to us; what it holds must not be missing without a word.
-    """
-    try:
-        entries = os.scandir(folder)
-    except (FileNotFoundError, NotADirectoryError):  # of a glob the first part, or gone by now
-        yield iter(())
-        return
-    except OSError as error:
-        raise RequestError(
-            f"The folder {as_text(folder)} cannot be read: {error.strerror}. Open it to this user, or name others."
-        ) from error
-    with entries:
-        yield entries
+def _listed(found: FoundFile, folder: str) -> Listed:
+    if found.error:
+        return Listed(as_text(found.path), os.path.abspath(found.path), as_text(found.path), error=found.error)
+    return local_file(found.path, folder)
 
 
-def _matches(pattern: str, fixed: str, out: str) -> Iterator[str]:
-    """Yield the paths of the files that a glob means, those in OUT left out, as they come: there may be a million."""
+def _matches(pattern: str, fixed: str, out: str) -> Iterator[FoundFile]:
+    """Yield the files that a glob means, those in OUT left out, as they come: there may be a million."""
     matches, parts = glob_pattern(pattern), pattern.removeprefix(fixed).strip("/").split("/")
     deepest = math.inf if "**" in parts else len(parts)
     folders = [(fixed, 1)]
     while folders:
         folder, depth = folders.pop()
         below = []
-        with _scanned(folder) as entries:
-            for entry in entries:
-                if entry.is_dir():
-                    wanted = "**" in parts[:depth] or glob_pattern(parts[depth - 1]).match(entry.name)
-                    loops = "**" in parts and entry.is_symlink()
-                    if depth < deepest and wanted and not loops and entry.path != out:
-                        below.append((entry.path, depth + 1))
-                elif matches.match(entry.path) and entry.is_file():
-                    yield entry.path
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir():
+                        wanted = "**" in parts[:depth] or glob_pattern(parts[depth - 1]).match(entry.name)
+                        loops = "**" in parts and entry.is_symlink()
+                        if depth < deepest and wanted and not loops and entry.path != out:
+                            below.append((entry.path, depth + 1))
+                    elif matches.match(entry.path) and entry.is_file():
+                        yield FoundFile(entry.path)
+        except (FileNotFoundError, NotADirectoryError):  # the first part of the glob, or gone by now
+            continue
+        except OSError as error:
+            yield closed_folder(folder, error)
         folders += sorted(below, reverse=True)
 
 

@@ -39,7 +39,7 @@ def manifest_name(source: str) -> str:
     return head if dot + ending.lower() in PACKED else name
 
 
-def list_manifest(source: str, column: str, ignored: Callable[[str], None]) -> Iterator[Listed]:
+def list_manifest(source: str, column: str, met: Callable[[str], None]) -> Iterator[Listed]:
     """Yield the pictures of a table, and its rows that name none; as `list_sources`."""
     told: set[str] = set()
     web = protocol_of(source) in WEB  # its query, which may hold slashes, is no part of the folder
@@ -54,9 +54,9 @@ def list_manifest(source: str, column: str, ignored: Callable[[str], None]) -> I
             if not isinstance(path, str) or not path.strip():
                 yield _unusable(name, f"The row has no {column}. Give it a path or an address.")
                 continue
-            for extra in row.keys() - INPUTS.keys() - {column, VERSION_COLUMN} - told:
-                told.add(extra)
-                ignored(extra)
+            for name in sorted(row.keys() - {column, VERSION_COLUMN} - told):
+                told.add(name)
+                met(name)
             own = {key: _value(key, row[key]) for key in INPUTS.keys() & row.keys()}
             own = {key: value for key, value in own.items() if value is not None}
             yield _named(path.strip(), base, own, row.get(VERSION_COLUMN))

@@ -11,7 +11,7 @@ import os
 import signal
 from typing import Any
 
-from crop_core.batch.ledger import Ledger
+from crop_core.batch.ledger import Ledger, plain_inputs
 from crop_core.batch.new_rows import FLUSH_ROWS, NewRows
 from crop_core.batch.options import Options
 from crop_core.batch.progress import Progress, Summary
@@ -23,7 +23,7 @@ from crop_core.batch.table import NUMBER, SENT_SCHEMA, TABLE, Table, row_of, tab
 from crop_core.batch.worker import Settings
 from crop_core.errors import CropError, RequestError
 from crop_core.photo.limits import PREFIX, limits
-from crop_core.request import CropRequest
+from crop_core.request import CropRequest, inputs
 from crop_core.result import failed_record
 
 # Pictures that go to a worker at once: what a worker that dies takes with it. After that, one at a time.
@@ -56,7 +56,7 @@ def run_batch(options: Options) -> int:
         try:
             with interruptible() as stop:
                 table.open(ledger)
-                _plan(options, ledger, summary, progress, stop)
+                _plan(options, request, ledger, summary, progress, stop)
                 listed = True
                 rows = NewRows(table, ledger, summary, progress)
                 try:
@@ -84,11 +84,19 @@ def run_batch(options: Options) -> int:
     return 1 if summary.failed else 0
 
 
-def _plan(options: Options, ledger: Ledger, summary: Summary, progress: Progress, stop: Stop) -> None:
-    def ignored(column: str) -> None:
-        progress.note(f"the manifest's column {column} is no input of crop-core and is not used.")
+def _plan(
+    options: Options, request: CropRequest, ledger: Ledger, summary: Summary, progress: Progress, stop: Stop
+) -> None:
+    given = plain_inputs(request)
 
-    pictures = list_sources(options.sources, options.out, options.endings, options.column, ignored)
+    def met(column: str) -> None:
+        if column not in inputs():
+            progress.note(f"the manifest's column {column} is no input of crop-core and is not used.")
+        elif column in given:
+            option = "--" + column.replace("_", "-")
+            progress.note(f"the manifest's column {column} counts before {option}, which is for its empty cells.")
+
+    pictures = list_sources(options.sources, options.out, options.endings, options.column, met)
     for number, listed in enumerate(pictures, 1):
         stop.check()
         ledger.add(listed)

@@ -16,7 +16,7 @@ from crop_core.errors import RequestError
 
 
 def list_sources(
-    sources: Sequence[str], out: str, endings: Sequence[str], column: str, ignored: Callable[[str], None]
+    sources: Sequence[str], out: str, endings: Sequence[str], column: str, met: Callable[[str], None]
 ) -> Iterator[Listed]:
     """Yield every picture of the sources.
 
@@ -25,7 +25,7 @@ def list_sources(
         out: Where the crops go; what lies there is no source.
         endings: The endings that make a file in a folder a picture, in lower case.
         column: A manifest's column of paths.
-        ignored: Told the name of each column that a manifest has and nobody reads.
+        met: Told once the name of each column that a manifest has beside those of the paths and versions.
 
     Raises:
         RequestError: A source is not there, or a manifest is none.
@@ -34,7 +34,7 @@ def list_sources(
     for source in sources:
         _check_out(source, out)
         if is_manifest(source):
-            yield from list_manifest(source, column, ignored)
+            yield from list_manifest(source, column, met)
         elif is_local(source):
             yield from list_local(source, absolute(out), endings, many)
         else:

@@ -466,6 +466,17 @@ def test_ctrl_c_that_comes_while_an_object_is_taken_away_stops_the_run_at_its_ne
     assert main(["batch", str(SAMPLES), str(tmp_path / "out")]) == 130
 
 
+def test_a_column_that_counts_before_an_option_is_said(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text(
+        "image,width,height,wight\na.jpg,0,9,5\nb.jpg,0,9,5\n"
+    )  # no worker starts for these
+    assert main(["batch", str(tmp_path / "list.csv"), str(tmp_path / "out"), "--width", "300"]) == 1
+    said = capfd.readouterr().err
+    assert said.count("the manifest's column width counts before --width, which is for its empty cells.") == 1
+    assert said.count("the manifest's column wight is no input of crop-core and is not used.") == 1
+    assert "column height" not in said
+
+
 def test_a_folder_without_pictures_is_said(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     assert f"{tmp_path}/in hold no pictures" in refused(capfd, tmp_path / "in", tmp_path / "out")
