@@ -14,13 +14,14 @@ import torch
 from crop_core.cropper import Cropper
 from crop_core.detect import yunet
 from crop_core.detect.network_input import View
-from crop_core.detect.second_look import has_small_figures
+from crop_core.detect.salient_object import masks_of
+from crop_core.detect.second_look import has_small_figures, is_clear
 from crop_core.photo.photo import open_photo
 from crop_core.request import CropRequest
 from crop_core.result import CropResult
 from crop_core.steps import OVERSAMPLING
 
-STAGES = ("open", "decode", "detect", "face", "frame", "render", "encode")
+STAGES = ("open", "decode", "detect", "face", "salient", "frame", "render", "encode")
 SIDE = 1080  # px of the square crops
 
 
@@ -53,8 +54,9 @@ def square_request() -> CropRequest:
 def stages(cropper: Cropper, data: bytes, runs: int) -> dict[str, Times]:
     """Time every stage of a crop.
 
-    `detect` is both networks and NMS. `face` is the face network alone at the sizes that the picture needs,
-    with all that leads to its candidates, in a run of its own: on a CPU the two networks run side by side.
+    `detect` is all networks and NMS. `face` is the face network alone at the sizes that the picture needs, with all
+    that leads to its candidates, and `salient` the network for what stands out, 0 where nobody asks it, each in a run
+    of its own: on a CPU networks run side by side.
     """
     request = square_request()
     detector = cropper.detector("auto")
@@ -63,6 +65,7 @@ def stages(cropper: Cropper, data: bytes, runs: int) -> dict[str, Times]:
     view = View(photo.small(OVERSAMPLING * detector.longest_side).to(cropper.device), photo.size)
     with torch.inference_mode():
         (glance,) = detector.look([view])
+    doubtful = not bool(is_clear(glance.candidates))
     sides = (yunet.NEAR, yunet.FAR) if has_small_figures(glance.candidates, view.size) else (yunet.NEAR,)
     spent: dict[str, list[float]] = {stage: [] for stage in STAGES}
     for _ in range(runs):
@@ -75,7 +78,12 @@ def stages(cropper: Cropper, data: bytes, runs: int) -> dict[str, Times]:
             for side in sides:
                 detector.find_faces([view], side)[0].scores.cpu()
         face = (time.perf_counter() - start) * 1000
-        row = {**timings, "open": opened, "face": face}
+        start = time.perf_counter()
+        with torch.inference_mode():
+            for mask in masks_of(detector.common.salient, [view.pixels] if doubtful else []):
+                mask.cpu()
+        salient = (time.perf_counter() - start) * 1000 if doubtful else 0.0
+        row = {**timings, "open": opened, "face": face, "salient": salient}
         row["decode"] -= opened
         for stage in STAGES:
             spent[stage].append(row[stage])

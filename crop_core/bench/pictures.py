@@ -24,11 +24,29 @@ def photo_like(sample: Path, megapixels: float) -> bytes:
     Raises:
         RequestError: The sample cannot be read.
     """
+    return _photo_of(_opened(sample), megapixels)
+
+
+def doubtful_photo(megapixels: float) -> bytes:
+    """Return such a JPEG in which no detector is sure of anything: a bright disc in a haze.
+
+    What the networks do where one look does not do is timed on it.
+    """
+    x, y = np.meshgrid(np.linspace(0, 4, 800), np.linspace(0, 3, 600))
+    disc = np.hypot(x - 2.6, y - 1.3) < 0.5
+    pixels = np.stack([90 + 20 * y, 110 + 15 * y, 140 + 5 * x], -1) + disc[..., None] * np.array([120, 60, -60])
+    return _photo_of(Image.fromarray(pixels.clip(0, 255).astype(np.uint8)), megapixels)
+
+
+def _opened(sample: Path) -> Image.Image:
     try:
         with Image.open(sample) as file:
-            picture = file.convert("RGB")
+            return file.convert("RGB")
     except OSError as error:
         raise RequestError(f"The picture {sample.name} cannot be read. Name another with --picture.") from error
+
+
+def _photo_of(picture: Image.Image, megapixels: float) -> bytes:
     size = (round(sqrt(megapixels * 1e6 * 4 / 3)), round(sqrt(megapixels * 1e6 * 3 / 4)))
     large = picture.resize(size, Image.Resampling.BICUBIC)
     random = np.random.default_rng(0)

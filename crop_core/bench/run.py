@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from crop_core.bench import inside, outside
-from crop_core.bench.pictures import photo_like
+from crop_core.bench.pictures import doubtful_photo, photo_like
 from crop_core.cropper import Cropper
 from crop_core.version import __version__
 
@@ -47,13 +47,9 @@ def run(
     report: dict[str, Any] = {"machine": machine(cropper), "bytes": {size: len(photos[size]) for size in photos}}
     say(", ".join(f"{key} {value}" for key, value in report["machine"].items()))
     if "stages" in parts:
-        report["stages_ms"] = {
-            size: {stage: asdict(times) for stage, times in inside.stages(cropper, data, runs).items()}
-            for size, data in photos.items()
-        }
-        table("ms, p50 / p95", report["stages_ms"], inside.STAGES)
-        report["whole_ms"] = {size: asdict(inside.whole(cropper, photos[size], runs)) for size in photos}
-        say(f"whole, ms, p50: { ({size: times['p50'] for size, times in report['whole_ms'].items()}) }")
+        _stages(report, "", "the sample", cropper, photos, runs)
+        doubtful = {size: doubtful_photo(size) for size in megapixels}
+        _stages(report, "doubtful_", "a photo in doubt", cropper, doubtful, runs)
     if "throughput" in parts:
         report["pictures_a_second"] = {size: inside.throughput(cropper, photos[size], runs) for size in photos}
         say(f"pictures a second: {report['pictures_a_second']}")
@@ -67,6 +63,19 @@ def run(
         report["cold_s"] = outside.cold_start(sample, cropper.device.type, detector, min(runs, 5))
         say(f"seconds, process start to exit: {report['cold_s']}")
     return report
+
+
+def _stages(
+    report: dict[str, Any], prefix: str, shows: str, cropper: Cropper, photos: dict[float, bytes], runs: int
+) -> None:
+    """Time photos in all of their stages and whole; put it into the report and print it."""
+    stages = {size: inside.stages(cropper, data, runs) for size, data in photos.items()}
+    report[f"{prefix}stages_ms"] = {
+        size: {stage: asdict(times) for stage, times in spent.items()} for size, spent in stages.items()
+    }
+    table(f"{shows}: ms, p50 / p95", report[f"{prefix}stages_ms"], inside.STAGES)
+    report[f"{prefix}whole_ms"] = {size: asdict(inside.whole(cropper, photos[size], runs)) for size in photos}
+    say(f"whole, ms, p50: { ({size: times['p50'] for size, times in report[f'{prefix}whole_ms'].items()}) }")
 
 
 def _memory(photos: dict[float, bytes], device: str, detector: str) -> dict[float, float | None]:
@@ -95,7 +104,7 @@ def machine(cropper: Cropper) -> dict[str, object]:
 
 def table(title: str, rows: dict[float, dict[str, dict[str, float]]], columns: Sequence[str]) -> None:
     """Print the medians and the 95th percentiles, a line for each column and a row for each size."""
-    width = max(len(column) for column in columns) + 2
+    width = max(len(column) for column in (title, *columns)) + 2
     say(f"{title:<{width}}" + "".join(f"{f'{size:g} MP':>18}" for size in rows))
     for column in columns:
         cells = (f"{row[column]['p50']:.1f} / {row[column]['p95']:.1f}" for row in rows.values())
