@@ -58,6 +58,14 @@ def test_a_weak_thing_does_not_pull_the_window_off_the_face_of_a_person_who_cann
     assert offset_of(things(*portrait, object_(205, 260, score=0.2)), 0, 1000, 400) == 300
 
 
+def test_a_slight_unsure_thing_does_not_keep_the_window_from_where_a_person_would_place_it() -> None:
+    dog, left = object_(400, 700), object_(100, 120, score=0.23, label="cup")
+    placed = best_place(things(dog, left), 0, 1000, 600, middle_at=650).offset
+    assert placed == best_place(things(dog), 0, 1000, 600, middle_at=650).offset == 350
+    sure = object_(100, 120, label="cup")
+    assert best_place(things(dog, sure), 0, 1000, 600, middle_at=650).offset <= 100
+
+
 def test_a_sure_thing_beside_one_that_cannot_fit_is_whole() -> None:
     (table, dog) = (object_(0, 1000, label="dining table"), object_(700, 950))
     offset = offset_of(things(table, dog), 0, 1000, 400)
