@@ -6,6 +6,8 @@ import json
 import os
 import re
 import subprocess
+import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,50 @@ def test_a_workflow_takes_foreign_code_by_its_commit_alone(path: Path) -> None:
     used = re.findall(r"uses: \S+@(\S+)", text) + re.findall(r"git\+https://\S+@(\S+)", text)
     assert used
     assert [name for name in used if not re.fullmatch(r"[0-9a-f]{40}", name)] == []
+
+
+def test_the_workflows_have_no_fault_that_their_linter_knows() -> None:
+    run = subprocess.run(
+        [Path(sys.executable).parent / "zizmor", "--offline", "--no-progress", FOLDER / "workflows"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_the_linter_finds_a_fault(tmp_path: Path) -> None:
+    faulty = (FOLDER / "workflows" / "tests.yaml").read_text()
+    faulty = faulty.replace("run: .ci/run", "run: echo ${{ github.event.pull_request.title }}")
+    (tmp_path / "tests.yaml").write_text(faulty)
+    command = [Path(sys.executable).parent / "zizmor", "--offline", "--no-progress", tmp_path / "tests.yaml"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode != 0
+    assert "template-injection" in run.stdout
+
+
+def test_tests_run_on_every_python_that_the_package_names() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = [one.rpartition(" ")[2] for one in project["classifiers"] if re.search(r"Python :: 3\.\d+$", one)]
+    workflow = yaml.safe_load((FOLDER / "workflows" / "tests.yaml").read_text())
+    assert workflow["jobs"]["tests"]["strategy"]["matrix"]["python"] == named
+    assert project["requires-python"] == f">={named[0]}"
+    assert workflow["jobs"]["tests"]["steps"][-1]["run"] == ".ci/run"
+
+
+@pytest.mark.parametrize("path", sorted((FOLDER / "ISSUE_TEMPLATE").glob("[!c]*.yaml")), ids=lambda path: path.stem)
+def test_an_issue_form_has_what_github_wants(path: Path) -> None:
+    form = yaml.safe_load(path.read_text())
+    assert {"name", "description", "body"} <= form.keys()
+    assert {field["type"] for field in form["body"]} <= {"textarea", "input"}
+    assert all(field["attributes"]["label"] for field in form["body"])
+
+
+def test_the_hooks_before_a_commit_are_cis_linters() -> None:
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    ci = (ROOT / ".ci" / "run").read_text()
+    for hook in repository["hooks"]:
+        assert re.search(rf"^{hook['entry']}\b", ci, re.MULTILINE), hook["id"]
 
 
 def test_the_workflow_pushes_with_the_cog_that_cog_yaml_names() -> None:

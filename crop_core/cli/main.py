@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 from crop_core.cli import batch, bench, crop, doctor
 from crop_core.errors import CropError
+from crop_core.version import __version__
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,6 +61,7 @@ def _open_closed_streams() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="crop-core", description="Detect what matters in photos and crop to it.")
+    parser.add_argument("--version", action="version", version=f"crop-core {__version__}")
     commands = parser.add_subparsers(required=True)
     for command in (crop, batch, bench, doctor):
         command.add_parser(commands)

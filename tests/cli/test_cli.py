@@ -21,6 +21,7 @@ from PIL import Image
 
 from crop_core import CropRequest
 from crop_core.cli.main import main
+from crop_core.version import __version__
 
 # The inputs of the model, all but `image`: the sources take its place.
 INPUTS = (
@@ -650,3 +651,10 @@ def test_doctor_finds_this_machine_healthy(capsys: pytest.CaptureFixture[str]) -
 def test_the_command_is_installed_under_its_name() -> None:
     (command,) = entry_points(group="console_scripts", name="crop-core")
     assert command.load() is main
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"crop-core {__version__}\n"
