@@ -31,6 +31,11 @@ WORTH_KEEPING = 0.1
 # A thing must be this sure to claim a place beside a heavier one, or to be kept whole where a person would place
 # the window without it. A face that nobody is sure of, 0.23 on a cat's fur, must not move a window.
 SURE_THING = 0.5
+# Two of three boxes below this score are no things (see `_likelihood` in `subjects`): a bench of 0.22 that is large
+# must not cost two walkers of 0.7 their heads.
+GUESS_BELOW = 0.3
+# A face that weighs less than this beside the main thing, 15 px on a poster, claims nothing.
+LEAST_FACE = 0.01
 # A thing's box ends about here too early, as a fraction of its side: a box at IoU 0.8 with the truth.
 BOX_MARGIN = 0.1
 # What a thing is worth when it is not whole: its head alone, and at most its cut body.
@@ -133,10 +138,10 @@ def claims_on(ranked: Sequence[Thing], axis: int, room: Range, length: int) -> l
         room: The offsets to choose from.
         length: The window's side, pixels.
     """
-    main = ranked[0]
+    main = _main_thing(ranked)
     body = span_of(main.box, axis)
     slack = 0 if fits(body, length) else round(SLACK * length)
-    faces = [thing for thing in ranked if thing.sure_face]
+    faces = [one for one in ranked if one.sure_face and one.weight >= LEAST_FACE * main.weight]
     of_faces = claims_of_faces(faces, main, axis, room, length, slack)
     claims = of_faces or []
     if not (of_faces and main.sure_face):
@@ -149,6 +154,13 @@ def claims_on(ranked: Sequence[Thing], axis: int, room: Range, length: int) -> l
         if other and other.weight >= WORTH_KEEPING * main.weight:
             claims.append(Claim(f"the {other.label} beside it", span_of(other.box, axis)))
     return claims
+
+
+def _main_thing(ranked: Sequence[Thing]) -> Thing:
+    """Return the weightiest thing; where there is a sure one, the weightiest that is more than a guess."""
+    if any(thing.score >= SURE_THING for thing in ranked):
+        return next(thing for thing in ranked if thing.score >= GUESS_BELOW)
+    return ranked[0]
 
 
 def place_holding(wants: Iterable[tuple[str, Box]], target: float, axis: int, extent: int, length: int) -> Place:

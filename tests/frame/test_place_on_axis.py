@@ -66,6 +66,26 @@ def test_a_slight_unsure_thing_does_not_keep_the_window_from_where_a_person_woul
     assert best_place(things(dog, sure), 0, 1000, 600, middle_at=650).offset <= 100
 
 
+def test_a_large_guess_does_not_cost_a_sure_person_the_head() -> None:
+    walker = Detection("person", 0.78, Box(480, 100, 560, 400))
+    bench = Detection("bench", 0.22, Box(0, 150, 1000, 650))
+    weights = [thing.weight for thing in things(walker, bench)]
+    assert weights[1] > weights[0]
+    offset = offset_of(things(walker, bench), 1, 1000, 500)
+    assert offset <= 100
+
+
+def test_where_nothing_is_sure_the_weightiest_guess_counts() -> None:
+    cup, bench = object_(700, 760, score=0.4, label="cup"), object_(0, 500, score=0.29, label="bench")
+    assert offset_of(things(cup, bench), 0, 1000, 500) == 0
+
+
+def test_a_face_that_hardly_matters_beside_the_main_thing_claims_nothing() -> None:
+    dog = object_(50, 950)
+    assert offset_of(things(dog, face(910, 310, 12)), 0, 1000, 510) == offset_of(things(dog), 0, 1000, 510) == 245
+    assert offset_of(things(dog, face(830, 310, 120)), 0, 1000, 510) >= 440
+
+
 def test_a_sure_thing_beside_one_that_cannot_fit_is_whole() -> None:
     (table, dog) = (object_(0, 1000, label="dining table"), object_(700, 950))
     offset = offset_of(things(table, dog), 0, 1000, 400)
