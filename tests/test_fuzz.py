@@ -18,12 +18,12 @@ from pictures import assert_reads_well
 from crop_core import Cropper, CropRequest, ImageError, RequestError
 from crop_core.cut.encode import encode
 from crop_core.detection import LABELS
-from crop_core.photo.file_format import format_of, is_decoded_apart
+from crop_core.photo.file_format import DECODED_APART, format_of
 from crop_core.photo.photo import in_srgb, open_photo
 from crop_core.request import MAX_ASKED_SIDE
 
 FILES = seeds()
-AT_ONCE = sorted(name for name, data in FILES.items() if not is_decoded_apart(format_of(data), data))
+AT_ONCE = sorted(name for name, data in FILES.items() if format_of(data) not in DECODED_APART)
 APART = sorted(set(FILES) - set(AT_ONCE))
 
 ODD = st.one_of(
