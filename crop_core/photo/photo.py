@@ -159,7 +159,10 @@ class Photo:
         Raises:
             ImageError: The picture is broken.
         """
-        return as_tensor(self._upright(self._decode(reduction)))
+        image = self._decode(reduction)
+        if self.orientation not in TRANSPOSE and reduction in self._tensors:
+            return self._tensors[reduction]
+        return as_tensor(self._upright(image))
 
     def small(self, longest_side: int) -> Tensor:
         """Return the whole picture, upright, with at least `longest_side` pixels on the longer side if it has them.
