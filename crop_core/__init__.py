@@ -16,7 +16,7 @@ from crop_core.version import __version__
 
 if TYPE_CHECKING:
     from crop_core.cropper import Cropper
-    from crop_core.photo.photo import read_photo
+    from crop_core.photo.read_photo import read_photo
 
 __all__ = [
     "Box",
@@ -39,7 +39,7 @@ __all__ = [
 
 _HEAVY = {
     "Cropper": "crop_core.cropper",
-    "read_photo": "crop_core.photo.photo",
+    "read_photo": "crop_core.photo.read_photo",
 }  # name -> the module that loads PyTorch
 
 if not TYPE_CHECKING:  # a type checker that saw this would take any name for one of the package's

@@ -19,6 +19,7 @@ from crop_core.detect.detector import Detector
 from crop_core.detect.loaded_detectors import LoadedDetectors
 from crop_core.device import free_memory, resolve_device
 from crop_core.errors import CropError, DeviceError, ImageError, WeightsError
+from crop_core.photo.read_photo import Picture, path_of
 from crop_core.request import CropRequest
 from crop_core.result import CropResult
 from crop_core.run.device_watch import DeviceWatch
@@ -72,7 +73,7 @@ class Cropper:
             self.crop(encode(gray, "jpg", 85, None), CropRequest(width=side // 4, output_format="jpg"))
 
     def crop(
-        self, data: bytes, request: CropRequest | None = None, *, source: str = "", dry_run: bool = False
+        self, picture: Picture, request: CropRequest | None = None, *, source: str = "", dry_run: bool = False
     ) -> CropResult:
         """Return the crops of one picture.
 
@@ -80,9 +81,9 @@ class Cropper:
         the device, then on the CPU; the result's `note` says so.
 
         Args:
-            data: The picture file's bytes.
+            picture: The picture file's bytes, or its path.
             request: What is wanted; the defaults when none.
-            source: The picture's name, for the result.
+            source: The picture's name, for the result; its path when none.
             dry_run: Decide where to cut, and cut nothing.
 
         Raises:
@@ -93,7 +94,7 @@ class Cropper:
         """
         request = request or CropRequest()
         for attempt in attempts(self.device):
-            result = self._tried(attempt, data, request, source, dry_run)
+            result = self._tried(attempt, picture, request, source or path_of(picture), dry_run)
             if result is not None:
                 return result
             free_memory(attempt.device)  # here, where no error and no frame holds on to what lies there
@@ -101,7 +102,7 @@ class Cropper:
 
     def crop_many(
         self,
-        pictures: Iterable[bytes],
+        pictures: Iterable[Picture],
         request: CropRequest | None = None,
         *,
         sources: Iterable[str] = (),
@@ -116,9 +117,9 @@ class Cropper:
         however many there are.
 
         Args:
-            pictures: The files' bytes.
+            pictures: The files' bytes or paths.
             request: What is wanted of each; the defaults when none.
-            sources: The pictures' names, for the results, as far as there are any.
+            sources: The pictures' names, for the results, as far as there are any; else their paths.
             dry_run: Decide where to cut, and cut nothing.
             threads: How many; when none, as many as there are cores, and on a GPU no more than `MAX_THREADS`.
 
@@ -135,7 +136,7 @@ class Cropper:
                 suppress(CropError),
                 self._watch.pass_over_memory(first.device),
             ):  # it is tried again alone, and then its error is told
-                job.opened = open_picture(job.data, self.detector(asked.detector), first)
+                job.opened = open_picture(job.picture, self.detector(asked.detector), first)
             return job
 
         def detected(jobs: list[_Job]) -> list[_Job]:
@@ -155,14 +156,15 @@ class Cropper:
                     with self._watch.pass_over_memory(first.device):
                         return finish_picture(job.opened, asked, job.source, dry_run)
                     job.opened = None
-                result = self.crop(job.data, asked, source=job.source, dry_run=dry_run)
+                result = self.crop(job.picture, asked, source=job.source, dry_run=dry_run)
                 return replace(result, note=result.note or job.note)
             except (DeviceError, WeightsError):
                 raise
             except CropError as error:
                 return error
 
-        given = (_Job(data, source) for data, source in zip(pictures, chain(sources, repeat("")), strict=False))
+        named = zip(pictures, chain(sources, repeat("")), strict=False)
+        given = (_Job(picture, source or path_of(picture)) for picture, source in named)
         if size == 1 and threads == 1:
             yield from map(finished, given)
             return
@@ -173,11 +175,11 @@ class Cropper:
         yield from in_three_steps(opened, detected, finished, given, size, workers)
 
     def _tried(
-        self, attempt: Attempt, data: bytes, request: CropRequest, source: str, dry_run: bool
+        self, attempt: Attempt, picture: Picture, request: CropRequest, source: str, dry_run: bool
     ) -> CropResult | None:
         """Return the crops of one picture, or none where memory ran out."""
         with self._watch.pass_over_memory(attempt.device):
-            opened = open_picture(data, self.detector(request.detector, attempt.device), attempt)
+            opened = open_picture(picture, self.detector(request.detector, attempt.device), attempt)
             detect_in([opened], request)
             return finish_picture(opened, request, source, dry_run)
         return None
@@ -200,7 +202,7 @@ class Cropper:
 class _Job:
     """One of many pictures; `opened` is none until it is, and again when it is to be tried alone."""
 
-    data: bytes
+    picture: Picture
     source: str
     opened: Opened | None = None
     note: str = ""

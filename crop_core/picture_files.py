@@ -24,6 +24,28 @@ PICTURE_ENDINGS = (
 # fmt: on
 
 
+_PIECE = 2**20  # bytes
+
+
+def read_at_most(path: str | os.PathLike[str], most: int) -> bytes:
+    """Return the first bytes of a file, and of what is longer than `most` one byte more.
+
+    Args:
+        path: A file, or whatever can be read: a pipe and a device may have no end.
+        most: In bytes.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with open(path, "rb") as file:
+        parts = [file.read(min(os.fstat(file.fileno()).st_size, most) + 1)]
+        length = len(parts[0])
+        while length <= most and (part := file.read(min(_PIECE, most + 1 - length))):
+            parts.append(part)
+            length += len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
 @dataclass(frozen=True, slots=True)
 class FoundFile:
     """A picture in a folder, or a folder that cannot be searched.

@@ -14,7 +14,7 @@ from crop_core.cut.preview import Shown, draw_preview, tile_of
 from crop_core.cut.render import render
 from crop_core.detect.detector import Detector
 from crop_core.detect.network_input import View
-from crop_core.detect.seen import Seen
+from crop_core.detect.seen import Seen, with_opaque
 from crop_core.detection import WEAK_SCORE
 from crop_core.frame.output_size import check_together
 from crop_core.frame.plan import plan_crops
@@ -22,7 +22,8 @@ from crop_core.frame.scene import Scene
 from crop_core.photo.decode_on_gpu import AcceleratedPhoto
 from crop_core.photo.limits import limits
 from crop_core.photo.photo import Photo, in_srgb, open_photo
-from crop_core.photo.transparency import on_white
+from crop_core.photo.read_photo import Picture, bytes_of
+from crop_core.photo.transparency import on_contrast
 from crop_core.request import CropRequest
 from crop_core.result import Crop, CropResult
 from crop_core.run.memory_fallback import Attempt
@@ -44,13 +45,13 @@ class Opened:
     seen: Seen | None = None
 
 
-def open_picture(data: bytes, detector: Detector, attempt: Attempt) -> Opened:
+def open_picture(picture: Picture, detector: Detector, attempt: Attempt) -> Opened:
     """Return the picture, decoded as far as detection needs."""
     timings = dict.fromkeys(("decode", "detect", "frame", "render", "encode"), 0.0)
     with _timed(timings, "decode"):
-        plain = open_photo(data)
+        plain = open_photo(bytes_of(picture))
         photo = AcceleratedPhoto(plain, attempt.pixels) if attempt.pixels.type == "cuda" else plain
-        pixels = on_white(in_srgb(photo.small(OVERSAMPLING * detector.longest_side), photo.icc_profile))
+        pixels = on_contrast(in_srgb(photo.small(OVERSAMPLING * detector.longest_side), photo.icc_profile))
     return Opened(photo, pixels, detector, attempt, timings)
 
 
@@ -64,7 +65,7 @@ def detect_in(pictures: Sequence[Opened], request: CropRequest) -> None:
         views = [View(picture.pixels, picture.photo.size) for picture in pictures]
         found = pictures[0].detector.see_all(views, floor, request.iou_threshold)
     for picture, seen in zip(pictures, found, strict=True):
-        picture.seen = seen
+        picture.seen = with_opaque(seen, picture.photo.opaque_box, picture.photo.size)
         picture.timings["detect"] = timings["detect"] / len(pictures)
 
 
@@ -91,7 +92,7 @@ def finish_picture(opened: Opened, request: CropRequest, source: str, dry_run: b
             shown.append(Shown(plan, tile_of(cut)))
     preview = None
     if request.preview and not dry_run:
-        own_colors = on_white(photo.small(OVERSAMPLING * opened.detector.longest_side))
+        own_colors = on_contrast(photo.small(OVERSAMPLING * opened.detector.longest_side))
         preview = draw_preview(own_colors, photo.size, scene.detections, shown, photo.icc_profile)
     return CropResult(
         source,

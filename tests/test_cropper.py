@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -334,3 +336,37 @@ class TestDevice:
     def test_cpu_is_cpu_and_auto_is_whatever_is_there(self) -> None:
         assert resolve_device("cpu").type == "cpu"
         assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+class TestPaths:
+    """A picture may be given by its path."""
+
+    @pytest.mark.parametrize("kind", [str, Path], ids=["str", "Path"])
+    def test_a_path_is_read(
+        self, kind: Callable[[str], str | Path], cropper: Cropper, tmp_path: Path, cat: bytes
+    ) -> None:
+        path = tmp_path / "cat.jpg"
+        path.write_bytes(cat)
+        result, due = cropper.crop(kind(str(path)), dry_run=True), cropper.crop(cat, dry_run=True)
+        assert result.crops[0].window == due.crops[0].window
+        assert (result.source, due.source) == (str(path), "")
+
+    @pytest.mark.parametrize("kind", [bytearray, memoryview])
+    def test_bytes_of_any_kind_are_read(self, kind: Callable[[bytes], bytearray], cropper: Cropper, cat: bytes) -> None:
+        assert cropper.crop(kind(cat), dry_run=True).size == cropper.crop(cat, dry_run=True).size
+
+    @pytest.mark.parametrize("other", [None, 7, ["cat.jpg"]], ids=repr)
+    def test_what_is_neither_is_one_sentence(self, other: Any, cropper: Cropper) -> None:
+        with pytest.raises(ImageError, match="Expected the bytes of a picture file, or its path, and got"):
+            cropper.crop(other)
+
+    def test_of_many_one_that_cannot_be_read_costs_itself_alone(
+        self, cropper: Cropper, tmp_path: Path, cat: bytes
+    ) -> None:
+        path = tmp_path / "cat.jpg"
+        path.write_bytes(cat)
+        pictures = [path, tmp_path / "absent.jpg", cat, str(path)]
+        found = list(cropper.crop_many(pictures, sources=["first"], dry_run=True))
+        assert [isinstance(one, ImageError) for one in found] == [False, True, False, False]
+        assert "No such file" in str(found[1])
+        assert [one.source for one in found if not isinstance(one, ImageError)] == ["first", "", str(path)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from io import BytesIO
 from typing import Any
 
-from PIL import Image
+from PIL import AvifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 from torch import Tensor
 
 from crop_core.cut.encode_on_gpu import encode_jpeg
@@ -19,6 +19,8 @@ from crop_core.request import MATCH_INPUT
 # WebP in half the time for 4 and 5 % more bytes (97 to 45 ms, 1.2 to 0.6 s), AVIF in a sixth and a tenth for 7 and 5 %
 # (361 to 60 ms, 4.7 to 0.4 s), PNG in a quarter for 6 and -2 % (356 to 82 ms, 2.4 to 0.6 s).
 WEBP_METHOD, AVIF_SPEED, PNG_LEVEL = 2, 9, 1
+# They register their writers when they are imported; Image.save would import all that Pillow has to find one.
+_WRITERS = (AvifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin)
 # What match_input means for each format that a picture can have: itself, or the nearest that all can open.
 MATCHING = {
     "JPEG": "jpg",

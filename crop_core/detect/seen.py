@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,25 @@ def seen_in(
     rows, columns = mask.shape
     cells = mask.reshape(MASK_CELLS, rows // MASK_CELLS, MASK_CELLS, columns // MASK_CELLS).mean((1, 3))
     return Seen(in_order((*asked, *salient)), window, tuple(tuple(row) for row in cells.astype(float).tolist()))
+
+
+# Where what is opaque is most of the picture, its edge is a frame or a rounded corner and no object's.
+MOST_OPAQUE = 0.7
+
+
+def with_opaque(seen: Seen, opaque: Box | None, size: Size) -> Seen:
+    """Return what is known of a picture of which parts are transparent: where it is opaque, there is a thing.
+
+    Args:
+        seen: What the detector saw.
+        opaque: Where it is opaque, in upright source pixels; none where that says nothing.
+        size: The upright source picture's.
+    """
+    if opaque is None or _is_explained(opaque, seen.detections):
+        return seen
+    if opaque.area > MOST_OPAQUE * size.area and any(one.score >= EXPLAINING_SCORE for one in seen.detections):
+        return seen
+    return replace(seen, detections=in_order((*seen.detections, Detection(SALIENT, 1.0, opaque))))
 
 
 def _as_detection(region: Region, size: Size) -> Detection:

@@ -1,58 +1,77 @@
 """Decoding in a process of its own, for the decoders that can be stopped in no other way.
 
-AVIF, HEIC, TIFF and lossless or transparent WebP are decoded in one call of a C library, whose time or
-memory has no bound in what the header tells: AV1 can hide a thousand pictures before the first that it
-shows, and 300 KB of WebP can ask for a gigabyte of tables. So the call
-is made in a process that is killed when the time is over, and whose memory has a limit; a crash of
-the library costs the picture and not the server. The process costs a tenth of a second; it gets no
-setting of the environment's but the limits, and finds modules where this process finds them.
+AVIF, HEIC, TIFF and WebP are opened and decoded in calls of a C library, whose time or memory has no
+bound in what the file's size or the header tells: AV1 can hide a thousand pictures before the first that
+it shows, and 300 KB of WebP can ask for a gigabyte of tables. So the calls
+are made in a process that is killed when the time is over, and whose memory has a limit; a crash of
+the library costs the picture and not the server. The process costs a tenth of a second. It gets nothing
+of the environment but the limits and what its loader needs, and finds modules where this process finds them.
 """
 
 from __future__ import annotations
 
 import contextlib
-import signal
+import importlib.util
+import json
+import os
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
-from PIL import AvifImagePlugin, Image
+from PIL import Image
 
 from crop_core.errors import ImageError
-from crop_core.photo.file_format import broken, decoded, opened
-from crop_core.photo.limits import limits, too_slow
+from crop_core.photo.decoder_process import DAY_S, ERROR, GOOD, LENGTH
+from crop_core.photo.file_format import broken
+from crop_core.photo.header import Header
+from crop_core.photo.limits import PREFIX, limits, too_slow
 
-_PIXELS, _ERROR = b"+", b"-"  # what the process answers with, in its first byte
-_BASE_MEMORY = 192 * 2**20  # bytes, of which Python takes a tenth and each of the decoder's threads some more
-_MEMORY_A_PIXEL = 24  # bytes; a HEIC of 16 bits a channel took 20, the others up to 12
-_THREADS = 4  # however many cores there are, since each takes memory
-_ROWS = 256  # how many rows are sent at once
-_DAY_S = 86_400
+# -I and -S leave out what else Python would read at its start, and take 30 ms off it. The package's own module, which
+# imports what a user needs of it, is left out as well: another 50.
+_START = """
+import sys, types
+sys.path[:] = {path!r}
+sys.modules["crop_core"] = types.ModuleType("crop_core")
+sys.modules["crop_core"].__path__ = [{package!r}]
+from crop_core.photo.decoder_process import main
+main{arguments!r}
+"""
+# Without them the process of a Python that lies in an odd place does not find its libraries.
+_LOADERS = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH", "SYSTEMROOT")
 
-# -I and -S leave out what else Python would read at its start, and take 30 ms off it.
-_START = (
-    "import sys; sys.path[:] = {path!r}; from crop_core.photo.decode_in_subprocess import main; main({arguments!r})"
-)
+
+@dataclass(frozen=True, slots=True)
+class DecodedApart:
+    """A picture that another process decoded.
+
+    Attributes:
+        header: What its header tells.
+        pixels: RGB or RGBA, not turned upright; the error where the header is well and the pixels are not.
+    """
+
+    header: Header
+    pixels: Image.Image | ImageError
 
 
-def decoded_apart(data: bytes, kind: str, size: tuple[int, int], mode: str) -> Image.Image:
-    """Return the picture in RGB or RGBA, not turned upright, as a process of its own decodes it.
+def decoded_apart(data: bytes, kind: str, limited: bool = True) -> DecodedApart:
+    """Return a picture as a process of its own opens and decodes it.
 
     Args:
         data: The file.
         kind: Its format.
-        size: Its width and height by its header.
-        mode: ``RGB`` or ``RGBA``, which of them it is.
+        limited: Whether the limits hold for it.
 
     Raises:
-        ImageError: The picture is broken, or does not decode in time.
+        ImageError: The header is broken or beyond a limit, or the picture does not decode in time.
     """
-    seconds = min(limits().max_decode_s, _DAY_S)
-    path = [str(Path(__file__).parents[2]), *(entry for entry in sys.path if isinstance(entry, str))]
-    code = _START.format(path=path, arguments=(kind, size, mode))
-    pixels = bytearray(size[0] * size[1] * len(mode))
+    _check_decoder(kind)
+    seconds = min(limits().max_decode_s, DAY_S)
+    path = [entry for entry in sys.path if isinstance(entry, str)]
+    code = _START.format(path=path, package=str(Path(__file__).parents[1]), arguments=(kind, limited))
     until = time.monotonic() + seconds
     with _started(code) as process:
         assert process.stdin is not None
@@ -63,64 +82,66 @@ def decoded_apart(data: bytes, kind: str, size: tuple[int, int], mode: str) -> I
             with contextlib.suppress(BrokenPipeError):  # it has died, which its answer tells
                 process.stdin.write(data)
                 process.stdin.close()
-            answer = process.stdout.read(1)
-            if answer == _ERROR:
-                raise ImageError(process.stdout.read().decode())
-            whole = answer == _PIXELS and process.stdout.readinto(pixels) == len(pixels)  # type: ignore[attr-defined]
+            answer = _answer(process.stdout)
         finally:
             timer.cancel()
             process.kill()
-    if not whole:
+    if answer is None:
         raise too_slow() if time.monotonic() >= until else broken(kind)
-    return Image.frombuffer(mode, size, pixels, "raw", mode, 0, 1)
+    return answer
+
+
+def _check_decoder(kind: str) -> None:
+    if kind == "HEIF" and importlib.util.find_spec("pillow_heif") is None:
+        raise ImageError(
+            "This is a HEIC picture, and no HEIC decoder is installed: pip install 'crop-core[heic]', "
+            "or convert the picture to JPEG."
+        )
+
+
+def _answer(out: IO[bytes]) -> DecodedApart | None:
+    """Return what the process wrote, or none where it was stopped before it had written all of it."""
+    if (sign := out.read(1)) != GOOD:
+        if sign == ERROR:
+            raise ImageError(out.read().decode())
+        return None
+    try:
+        header = Header(**json.loads(_block(out)), profile=_block(out))
+    except EOFError:
+        return None
+    sign = out.read(1)
+    if sign == ERROR:
+        return DecodedApart(header, ImageError(out.read().decode()))
+    mode = "RGBA" if header.has_alpha else "RGB"
+    pixels = bytearray(header.width * header.height * len(mode) if sign == GOOD else 0)
+    if sign != GOOD or out.readinto(pixels) != len(pixels):  # type: ignore[attr-defined]
+        return None
+    return DecodedApart(header, Image.frombuffer(mode, (header.width, header.height), pixels, "raw", mode, 0, 1))
+
+
+def _block(out: IO[bytes]) -> bytes:
+    head = out.read(LENGTH.size)
+    length = LENGTH.unpack(head)[0] if len(head) == LENGTH.size else -1
+    block = out.read(length) if length >= 0 else b""
+    if len(block) != length:
+        raise EOFError
+    return block
 
 
 def _started(code: str) -> subprocess.Popen[bytes]:
+    # numpy's own threads would each take memory, and there is nothing for them to do.
+    kept = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    kept |= {name: value for name, value in os.environ.items() if name.startswith(PREFIX) or name in _LOADERS}
     try:
         return subprocess.Popen(  # noqa: S603 (this interpreter, with arguments of this module)
             [sys.executable, "-I", "-S", "-c", code],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            env=kept,
         )
     except OSError as error:
         raise ImageError(
             f"The decoder for this kind of picture cannot be started here: {error.strerror}. "
             "Send it again later, or as JPEG or PNG."
         ) from error
-
-
-def main(arguments: tuple[str, tuple[int, int], str]) -> None:
-    """Decode the file on standard input and write what `decoded_apart` reads, on standard output."""
-    kind, size, mode = arguments
-    _limit_time()
-    AvifImagePlugin.DEFAULT_MAX_THREADS = _THREADS  # pillow-heif's own number is 4
-    data = sys.stdin.buffer.read()
-    _limit_memory(_BASE_MEMORY + 3 * len(data) + _MEMORY_A_PIXEL * size[0] * size[1])
-    out = sys.stdout.buffer
-    try:
-        image = decoded(opened(data, kind), kind, size, mode)
-    except ImageError as error:
-        out.write(_ERROR + str(error).encode())
-        return
-    out.write(_PIXELS)
-    for top in range(0, size[1], _ROWS):
-        out.write(image.crop((0, top, size[0], min(size[1], top + _ROWS))).tobytes())
-    out.flush()
-
-
-def _limit_time() -> None:
-    """End this process in any case, also when the one that waits for it is no more."""
-    if hasattr(signal, "alarm"):  # not everywhere
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # who started this process may ignore it
-        signal.alarm(min(limits().max_decode_s, _DAY_S) + 1)
-
-
-def _limit_memory(length: int) -> None:
-    try:
-        import resource  # not everywhere
-    except ImportError:
-        return
-    with contextlib.suppress(ValueError, OSError):  # a lower limit stands already
-        # Not the address space: what threads reserve of it and never touch grows with the cores.
-        resource.setrlimit(resource.RLIMIT_DATA, (length, resource.RLIM_INFINITY))

@@ -25,6 +25,7 @@ class AcceleratedPhoto:
         size: As `Photo.size`.
         format: As `Photo.format`.
         icc_profile: As `Photo.icc_profile`.
+        opaque_box: As `Photo.opaque_box`.
     """
 
     def __init__(self, photo: Photo, device: torch.device) -> None:
@@ -35,6 +36,7 @@ class AcceleratedPhoto:
             device: CUDA's; the CPU does the same with its own decoder.
         """
         self.size, self.format, self.icc_profile = photo.size, photo.format, photo.icc_profile
+        self.opaque_box = photo.opaque_box
         self._photo = photo
         self._device = device
         self._whole = self._decoded()

@@ -31,15 +31,13 @@ class Limits:
             pictures, too.
         max_frames: An animation's, where its header counts them; five minutes at 30 frames a second.
             Only the first is decoded, but a header's table of them takes memory.
-        max_chunks: A PNG's, a JPEG's segments before its picture, an AVIF's or HEIC's boxes and parts; a PNG's usual
-            8 KiB a chunk make `max_bytes` in a third of that.
+        max_chunks: A PNG's, and a JPEG's segments before its picture; a PNG's usual 8 KiB a chunk make `max_bytes` in a
+            third of that.
         max_tags: A TIFF's; cameras write some 150.
         max_tag_values: Numbers in a TIFF's tags; 210 megapixels in tiles of 16 x 16 are 820,000 tiles
             with an offset and a length each. A fraction counts as eight, since it takes as much memory.
         max_exif_bytes: Of which an object can be made for every two; those of cameras have up to some 100 KB,
             and a JPEG's segment 64.
-        max_index_bytes: An AVIF's or HEIC's boxes beside profiles and data, which libavif searches once for each
-            entry; photos have some 500 bytes, animations of 10,000 frames 40 to 240 KB.
         max_profile_bytes: A colour profile's; those of presses have up to 3 MB, and each crop carries it.
         max_decode_s: Seconds for one decoding; 200 megapixels take about 5 on a slow machine.
         max_crop_pixels: Of all crops of a picture together, which are kept until the last is done;
@@ -57,7 +55,6 @@ class Limits:
     max_tags: int = 1_000
     max_tag_values: int = 2_000_000
     max_exif_bytes: int = 2 * 2**20
-    max_index_bytes: int = 256 * 2**10
     max_profile_bytes: int = 4 * 2**20
     max_decode_s: int = 30
     max_crop_pixels: int = 400_000_000

@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-from PIL import Image
 from torch import Tensor
 
 from crop_core.geometry import Size, Window
-
-TAG = 0x0112
-TRANSPOSE = {  # EXIF orientation -> what makes the picture upright
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 def upright(pixels: Tensor, orientation: int) -> Tensor:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,12 +15,16 @@ from PIL import Image
 from torch import Tensor
 
 from crop_core.errors import ImageError
-from crop_core.geometry import Size
-from crop_core.photo.color import converted_to_srgb, is_srgb
-from crop_core.photo.decode_in_subprocess import decoded_apart
-from crop_core.photo.file_format import DECODE_ERRORS, FORMATS, decoded, format_of, is_decoded_apart, opened
+from crop_core.geometry import Box, Size
+from crop_core.photo.color import as_rgb, converted_to_srgb, is_srgb
+from crop_core.photo.decode import decoded
+from crop_core.photo.decode_in_subprocess import DecodedApart, decoded_apart
+from crop_core.photo.file_format import DECODED_APART, FORMATS, format_of
+from crop_core.photo.formats_here import opened
+from crop_core.photo.header import TRANSPOSE, header_of
+from crop_core.photo.jpeg import decoded_jpeg
 from crop_core.photo.limits import check_bytes, check_picture
-from crop_core.photo.orientation import TAG, TRANSPOSE
+from crop_core.photo.transparency import OPAQUE
 
 # How many pixels a reduced decode must have for each of the result. With as many as needed and no more the DCT's
 # own filter shows; from these on, crops of 12 photos and 5 samples enlarged threefold came to 40 dB or an SSIM of
@@ -29,21 +32,8 @@ from crop_core.photo.orientation import TAG, TRANSPOSE
 _SPARE = {1: 1.0, 2: 4 / 3, 4: 4 / 3, 8: 3 / 2}
 
 
-def read_photo(path: Path) -> bytes:
-    """Return the bytes of a picture file; one beyond `max_bytes` is not read.
-
-    Raises:
-        ImageError: The file is too large or cannot be read.
-    """
-    try:
-        check_bytes(path.stat().st_size)
-        return path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"The file cannot be read: {error.strerror}.") from error
-
-
 def open_photo(data: bytes) -> Photo:
-    """Return the picture that the bytes hold, its header read and nothing decoded.
+    """Return the picture that the bytes hold, its header read and within the limits.
 
     Raises:
         ImageError: The bytes are no picture of a format on the list, or it is broken or beyond
@@ -64,7 +54,7 @@ def reopened(data: bytes) -> Photo:
     Raises:
         ImageError: The bytes are no picture of a format on the list, or it is broken.
     """
-    return Photo(data, format_of(data))
+    return Photo(data, format_of(data), limited=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,6 +79,9 @@ class Stored:
 class Photo:
     """A picture whose header is read. Pixels are decoded when asked for, and kept.
 
+    AVIF, HEIC, TIFF and WebP are decoded at once, by the process that reads their header; an error that it
+    meets in the pixels is raised when they are asked for.
+
     Attributes:
         size: Upright width and height, after the EXIF orientation is applied.
         frames: How many pictures the header counts; 1 where counting would mean to read the whole file.
@@ -101,26 +94,31 @@ class Photo:
         plain_jpeg: The file, where any JPEG decoder gives the colours that Pillow gives, else none.
     """
 
-    def __init__(self, data: bytes, format: str) -> None:
+    def __init__(self, data: bytes, format: str, limited: bool = True) -> None:
         """Read the header; call `open_photo`, which knows the format."""
         self._data = data
         self._kind = format
         self._decoded: dict[int, Image.Image] = {}
         self._tensors: dict[int, Tensor] = {}  # of what is decoded, where a tensor of it was needed
-        image = opened(self._data, self._kind)
-        self._raw_size = Size(*image.size)
-        self._first: Image.Image | None = image
-        self._orientation = self._read_orientation(image)
-        self.size = Size(*image.size[::-1]) if self._orientation >= 5 else self._raw_size
-        self.frames: int = getattr(image, "n_frames", 1) if format in ("PNG", "WEBP", "AVIF") else 1
-        self.format = "MPO" if format == "JPEG" and "mp" in image.info else format
-        self.orientation = self._orientation
-        self.plain_jpeg = data if self.format == "JPEG" and _is_plain(image, data) else None
-        self.has_alpha = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
-        profile = image.info.get("icc_profile")
-        self.profile_bytes = len(profile) if isinstance(profile, bytes) else 0
-        is_rgb = isinstance(profile, bytes) and len(profile) >= 128 and profile[16:20] == b"RGB "
-        self.icc_profile = profile if is_rgb and image.mode in ("RGB", "RGBA", "RGBX", "P", "PA") else None
+        self._first: Image.Image | None = None
+        self._apart: DecodedApart | None = None
+        self.format, self.plain_jpeg = format, None
+        if format in DECODED_APART:
+            self._apart = decoded_apart(data, format, limited)
+            header = self._apart.header
+        else:
+            self._first = image = opened(data, format)
+            header = header_of(image, format)
+            self.format = "MPO" if format == "JPEG" and "mp" in image.info else format
+            self.plain_jpeg = data if self.format == "JPEG" and _is_plain(image, data) else None
+        self._raw_size = Size(header.width, header.height)
+        self.orientation = header.orientation
+        self.size = Size(header.height, header.width) if header.orientation >= 5 else self._raw_size
+        self.frames = header.frames
+        self.has_alpha = header.has_alpha
+        self.profile_bytes = len(header.profile)
+        is_rgb = header.is_rgb and len(header.profile) >= 128 and header.profile[16:20] == b"RGB "
+        self.icc_profile = header.profile if is_rgb else None
 
     @cached_property
     def reductions(self) -> tuple[int, ...]:
@@ -129,6 +127,19 @@ class Photo:
             return (1,)
         shorter = min(self._raw_size.width, self._raw_size.height)
         return tuple(n for n in (1, 2, 4, 8) if shorter >= n)
+
+    @cached_property
+    def opaque_box(self) -> Box | None:
+        """Return where the picture is not transparent, in upright pixels; none where that is all of it, or nothing.
+
+        Raises:
+            ImageError: The picture is broken.
+        """
+        if not self.has_alpha:
+            return None
+        opaque = self._decode(1).getchannel("A").point([255 * (alpha >= OPAQUE) for alpha in range(256)])
+        found = self._upright(opaque).getbbox()
+        return Box(*found) if found and found != (0, 0, self.size.width, self.size.height) else None
 
     def reduction_for(self, longest_side: int) -> int:
         """Return the strongest reduction that leaves at least `longest_side` pixels on the longer side."""
@@ -148,7 +159,10 @@ class Photo:
         Raises:
             ImageError: The picture is broken.
         """
-        return as_tensor(self._upright(self._decode(reduction)))
+        image = self._decode(reduction)
+        if self.orientation not in TRANSPOSE and reduction in self._tensors:
+            return self._tensors[reduction]
+        return as_tensor(self._upright(image))
 
     def small(self, longest_side: int) -> Tensor:
         """Return the whole picture, upright, with at least `longest_side` pixels on the longer side if it has them.
@@ -166,7 +180,7 @@ class Photo:
         factor = max(image.size) // longest_side
         if factor > 1:
             return as_tensor(self._upright(image.reduce(factor)))
-        if self._orientation in TRANSPOSE:
+        if self.orientation in TRANSPOSE:
             return as_tensor(self._upright(image))
         if reduction not in self._tensors:
             self._tensors[reduction] = as_tensor(image)
@@ -186,22 +200,10 @@ class Photo:
         serving = [n for n in self.reductions if scale >= n * _SPARE[n]]
         reduction = max((n for n in serving if n in self._decoded), default=max(serving, default=1))
         image = self._decode(reduction)
-        return Stored(image, self._tensors.get(reduction), reduction, self._raw_size, self._orientation)
+        return Stored(image, self._tensors.get(reduction), reduction, self._raw_size, self.orientation)
 
     def _upright(self, image: Image.Image) -> Image.Image:
-        return image.transpose(TRANSPOSE[self._orientation]) if self._orientation in TRANSPOSE else image
-
-    def _read_orientation(self, image: Image.Image) -> int:
-        """Return the EXIF orientation that is still to be applied: 1 to 8, 1 for whatever is none."""
-        if self._kind in ("TIFF", "HEIF"):
-            return 1  # these decoders turn the picture themselves
-        try:
-            # Not the class's own: PngImageFile's decodes the picture to find EXIF, and one that fails once
-            # while it loads gives half a picture without an error the next time.
-            value = Image.Image.getexif(image).get(TAG, 1)
-        except DECODE_ERRORS:
-            return 1  # broken EXIF in a picture that may well decode
-        return value if value in TRANSPOSE else 1
+        return image.transpose(TRANSPOSE[self.orientation]) if self.orientation in TRANSPOSE else image
 
     def _decode(self, reduction: int) -> Image.Image:
         """Return the picture at 1/`reduction`, RGB or RGBA, not yet turned upright."""
@@ -209,18 +211,31 @@ class Photo:
             return self._decoded[reduction]
         if reduction not in self.reductions:
             raise ValueError(f"a {self._kind} picture is decoded at 1/{self.reductions}, not at 1/{reduction}")
-        image, self._first = self._first or opened(self._data, self._kind), None
-        width, height = self._raw_size.width, self._raw_size.height
-        mode = "RGBA" if self.has_alpha else "RGB"
-        if is_decoded_apart(self._kind, self._data):
-            del image  # it may hold a copy of the file
-            image = decoded_apart(self._data, self._kind, (width, height), mode)
+        if self._apart is None:
+            image = self._decoded_here(reduction)
+        elif isinstance(self._apart.pixels, ImageError):
+            raise ImageError(str(self._apart.pixels))
         else:
-            if reduction > 1:
-                image.draft(None, (width // reduction, height // reduction))
-            image = decoded(image, self._kind, (-(-width // reduction), -(-height // reduction)), mode)
+            image = self._apart.pixels
         self._decoded[reduction] = image
         return image
+
+    def _decoded_here(self, reduction: int) -> Image.Image:
+        image, self._first = self._first or opened(self._data, self._kind), None
+        width, height = self._raw_size.width, self._raw_size.height
+        size = (-(-width // reduction), -(-height // reduction))
+        if self._kind == "JPEG":
+            pixels = decoded_jpeg(self._data, image.mode, (width, height), size)
+            if pixels is not None and image.mode == "RGB":
+                self._tensors[reduction] = torch.from_numpy(pixels).permute(2, 0, 1)
+                return Image.fromarray(pixels)
+            if pixels is not None:
+                profile = image.info.get("icc_profile")
+                whole = Image.frombuffer(image.mode, size, pixels, "raw", image.mode, 0, 1)
+                return as_rgb(whole, profile, has_alpha=False)
+        if reduction > 1:
+            image.draft(None, (width // reduction, height // reduction))
+        return decoded(image, self._kind, size, "RGBA" if self.has_alpha else "RGB")
 
 
 def _is_plain(image: Image.Image, data: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""Transparency laid on white."""
+"""Transparency laid on a ground."""
 
 from __future__ import annotations
 
@@ -6,15 +6,39 @@ import torch
 from torch import Tensor
 
 WHITE = 255
+OPAQUE = 128  # of 255, from which on a pixel counts as one of the object's
+# From this mean lightness on an object would be lost on white; it is seen on the gray then.
+LIGHT, GRAY = 190, 64
+_LIGHTNESS = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
 
 
 def on_white(pixels: Tensor) -> Tensor:
-    """Return RGB pixels, transparency laid on white: how detectors see a cut-out, and how JPEG stores it.
+    """Return RGB pixels, transparency laid on white: how JPEG stores a cut-out.
+
+    Args:
+        pixels: uint8 tensor [3 or 4, H, W].
+    """
+    return _on(pixels, WHITE)
+
+
+def on_contrast(pixels: Tensor) -> Tensor:
+    """Return RGB pixels, transparency laid on white, or on gray where white would hide what is opaque.
+
+    So detectors see a cut-out; they have learned from things on white, and do not see white things there.
 
     Args:
         pixels: uint8 tensor [3 or 4, H, W].
     """
     if pixels.shape[0] == 3:
         return pixels
+    alpha = pixels[3].float()
+    lightness = sum(weight * pixels[channel].float() for channel, weight in enumerate(_LIGHTNESS))
+    is_light = bool((lightness * alpha).sum() > LIGHT * alpha.sum())
+    return _on(pixels, GRAY if is_light else WHITE)
+
+
+def _on(pixels: Tensor, ground: int) -> Tensor:
+    if pixels.shape[0] == 3:
+        return pixels
     alpha = pixels[3:].float() / 255
-    return pixels[:3].float().sub_(WHITE).mul_(alpha).add_(WHITE).round_().to(torch.uint8)
+    return pixels[:3].float().sub_(ground).mul_(alpha).add_(ground).round_().to(torch.uint8)

@@ -218,7 +218,7 @@ ROWS: dict[str, Row] = {
     "PNG cut in its pixels": Row(lambda: encoded(NOISE)[:10_000], "damaged"),
     "PNG of a header": Row(lambda: encoded(NOISE)[:33], "damaged"),
     "WebP cut in its pixels": Row(lambda: encoded(NOISE, "WEBP")[:2_000], "damaged"),
-    "TIFF of 32-bit floats": Row(lambda: tiff(DEEP.astype(np.float32) / 65_535, sample_format=3), "damaged"),
+    "TIFF of 32-bit floats": Row(lambda: tiff(DEEP.astype(np.float32) / 65_535, sample_format=3), "32 bits a channel"),
     # Beyond the limits.
     "AVIF of 289 megapixels": Row(bomb_avif, "AVIF"),
     "GIF of 44 bytes and 4,365 megapixels": Row(
