@@ -93,6 +93,15 @@ class Predictor(BasePredictor):
             description="When a crop has fewer pixels than asked for: never enlarge (it comes out smaller), allow enlarging, or pad to the size.",
             choices=["never", "allow", "pad"],
         ),
+        fit: str = Input(
+            default="crop",
+            description="What to do with what the shape leaves no room for. crop: cut it off. pad: keep all (with zoom, the subject) and fill the rest with background. auto: crop while nothing that matters is cut, else pad.",
+            choices=["crop", "pad", "auto"],
+        ),
+        background: str = Input(
+            default="auto",
+            description="What padding is filled with: a CSS colour (white, #f5f5f5), edge (the colour of the picture's border), blur (the picture itself, blurred) or transparent. auto: white, or transparent where the picture has transparency.",
+        ),
         if_none: str = Input(
             default="saliency",
             description="When nothing is found: crop what stands out (saliency), the center, keep the full image, return nothing, or fail.",
@@ -150,6 +159,8 @@ class Predictor(BasePredictor):
             output_format=output_format,
             output_quality=output_quality,
             upscale=upscale,
+            fit=fit,
+            background=background,
             if_none=if_none,
             max_crops=max_crops,
             order=order,

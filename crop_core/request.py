@@ -9,12 +9,23 @@ literals that Cog's parser needs, and a test holds the two together. The fields'
 from __future__ import annotations
 
 import difflib
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, fields
 from fractions import Fraction
 from typing import Any
 
 from crop_core.errors import RequestError
-from crop_core.request_text import FREE, MATCH_INPUT, MAX_RATIO, MAX_TEXT, parse_labels, parse_ratios, shown
+from crop_core.request_fields import BACKGROUND, FIT, an_input, check_choice, check_filling, check_number
+from crop_core.request_text import (
+    FREE,
+    MATCH_INPUT,
+    MAX_RATIO,
+    MAX_TEXT,
+    Filling,
+    parse_background,
+    parse_labels,
+    parse_ratios,
+    shown,
+)
 
 __all__ = ["FREE", "MATCH_INPUT", "MAX_OUTPUT_PIXELS", "MAX_OUTPUT_SIDE", "CropRequest", "inputs", "value_of"]
 
@@ -25,11 +36,6 @@ MAX_OUTPUT_PIXELS = MAX_ASKED_SIDE**2  # an encoder takes some 40 bytes for each
 DEFAULT_RATIOS = ("1:1",)
 
 
-def _input(default: Any, kind: type, help: str, **rules: Any) -> Any:
-    """Return a field: its default, what a value of it is (int, float, bool or str), help for a person, its bounds."""
-    return field(default=default, metadata={"kind": kind, "help": help, **rules})
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CropRequest:
     """One request; every field is an input of the model, with the same default.
@@ -38,39 +44,39 @@ class CropRequest:
         RequestError: A value is of the wrong kind, out of bounds, or contradicts another.
     """
 
-    aspect_ratios: tuple[str, ...] = _input(
+    aspect_ratios: tuple[str, ...] = an_input(
         DEFAULT_RATIOS,
         str,
         "Shape of the crops, width:height: 1:1, 4:5, 16:9 or any other; several, comma-separated, give a crop each. "
         "match_input keeps the picture's own shape, free takes the shape that suits what is in it.",
     )
-    mode: str = _input(
+    mode: str = an_input(
         "subject",
         str,
         "subject: one crop of what matters. objects: one crop of each thing. faces: one crop of each face.",
         choices=("subject", "objects", "faces"),
     )
-    labels: str = _input(
+    labels: str = an_input(
         "",
         str,
         "What the crop may be about, comma-separated: person, dog, cat, car, bicycle, bottle, chair … or face; with "
         "weights to prefer one: dog:3,person:1. Empty: anything.",
     )
-    width: int | None = _input(
+    width: int | None = an_input(
         None,
         int,
         "Width of the crops in pixels. With height it also sets the shape; alone it keeps the shape.",
         ge=1,
         le=MAX_ASKED_SIDE,
     )
-    height: int | None = _input(
+    height: int | None = an_input(
         None,
         int,
         "Height of the crops in pixels. With width it also sets the shape; alone it keeps the shape.",
         ge=1,
         le=MAX_ASKED_SIDE,
     )
-    zoom: float | None = _input(
+    zoom: float | None = an_input(
         None,
         float,
         "0 keeps as much of the picture as the shape allows, 1 is as tight as the padding allows. "
@@ -78,60 +84,62 @@ class CropRequest:
         ge=0,
         le=1,
     )
-    padding: float = _input(
+    padding: float = an_input(
         0.1,
         float,
         "Room around the subject, as a fraction of its sides; the picture's border limits it.",
         ge=0,
         le=2,
     )
-    headroom: float = _input(
+    headroom: float = an_input(
         0.4, float, "Room above a face for the hair, as a fraction of the face's height.", ge=0, le=2
     )
-    output_format: str = _input(
+    output_format: str = an_input(
         "webp",
         str,
         "File format of the crops; match_input keeps the picture's own where it can be written.",
         choices=(MATCH_INPUT, "webp", "jpg", "png", "avif"),
     )
-    output_quality: int = _input(85, int, "Quality of WebP, JPEG and AVIF, 1 to 100; PNG has none.", ge=1, le=100)
-    upscale: str = _input(
+    output_quality: int = an_input(85, int, "Quality of WebP, JPEG and AVIF, 1 to 100; PNG has none.", ge=1, le=100)
+    upscale: str = an_input(
         "never",
         str,
         "When a crop has fewer pixels than asked for: never enlarge (it comes out smaller), "
         "allow enlarging, or pad to the size.",
         choices=("never", "allow", "pad"),
     )
-    if_none: str = _input(
+    fit: str = FIT
+    background: str = BACKGROUND
+    if_none: str = an_input(
         "saliency",
         str,
         "When nothing is found: crop what stands out (saliency), the center, keep the full image, return nothing, "
         "or fail.",
         choices=("saliency", "center", "full_image", "empty", "error"),
     )
-    max_crops: int = _input(20, int, "The most crops that are returned.", ge=1, le=100)
-    order: str = _input(
+    max_crops: int = an_input(20, int, "The most crops that are returned.", ge=1, le=100)
+    order: str = an_input(
         "score",
         str,
         "Which objects or faces come first: the surest, the largest, or from left to right.",
         choices=("score", "area", "left_to_right"),
     )
-    preview: bool = _input(False, bool, "Also return the picture with its boxes and crop windows drawn.")
-    detector: str = _input(
+    preview: bool = an_input(False, bool, "Also return the picture with its boxes and crop windows drawn.")
+    detector: str = an_input(
         "auto",
         str,
         "fast: about a tenth of a second on a CPU. balanced: finds more small things, in three times the time. "
         "accurate: needs a GPU and extra weights. auto: the best that this machine does quickly.",
         choices=("auto", "fast", "balanced", "accurate"),
     )
-    score_threshold: float = _input(
+    score_threshold: float = an_input(
         0.3,
         float,
         "How confident the detector must be of a thing, 0 to 1; a lower value finds more, and more that is wrong.",
         ge=0,
         le=1,
     )
-    iou_threshold: float = _input(
+    iou_threshold: float = an_input(
         0.5,
         float,
         "Two boxes of one kind that share more than this part of their area (0 to 1) count as one thing.",
@@ -148,14 +156,15 @@ class CropRequest:
             if value is None and entry.default is None:
                 continue
             if "choices" in entry.metadata:
-                _check_choice(name, value, entry.metadata["choices"])
+                check_choice(name, value, entry.metadata["choices"])
             elif "ge" in entry.metadata:
-                _check_number(name, value, kind is int, entry.metadata["ge"], entry.metadata["le"])
+                check_number(name, value, kind is int, entry.metadata["ge"], entry.metadata["le"])
             elif kind is bool and not isinstance(value, bool):
                 raise RequestError(f"{name} is true or false, got {shown(value)}.")
         parse_labels(self.labels, self.mode)
         ratios = parse_ratios(self.aspect_ratios)
         self._check_sizes(ratios)
+        check_filling(self.fit, self.background, self.upscale, self.output_format, ratios)
 
     @staticmethod
     def from_inputs(aspect_ratio: str = "1:1", **given: Any) -> CropRequest:
@@ -174,8 +183,8 @@ class CropRequest:
         for name in given:
             if name not in known:
                 close = difflib.get_close_matches(name, known, n=1)
-                hint = f" Did you mean {close[0]}?" if close else ""
-                raise RequestError(f"There is no input {name}.{hint} The inputs are {', '.join(known)}.")
+                hint = f"Did you mean {close[0]}?" if close else f"The inputs are {', '.join(known)}."
+                raise RequestError(f"There is no input {name}. {hint}")
         return CropRequest(aspect_ratios=tuple(aspect_ratio[: MAX_TEXT + 1].split(",")), **given)
 
     @property
@@ -193,6 +202,11 @@ class CropRequest:
             ratio = Fraction(self.width, self.height)
             return ((f"{ratio.numerator}:{ratio.denominator}", ratio),)
         return parse_ratios(self.aspect_ratios)
+
+    @property
+    def filling(self) -> Filling:
+        """Return what padding is filled with."""
+        return parse_background(self.background)
 
     @property
     def effective_zoom(self) -> float:
@@ -248,15 +262,3 @@ def value_of(entry: Field[Any], text: str) -> Any:
         return kind(text)
     except ValueError:
         return text
-
-
-def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise RequestError(f"{name} is one of {', '.join(choices)}; got {shown(value)}.")
-
-
-def _check_number(name: str, value: Any, whole: bool, low: float, high: float) -> None:
-    kind = "a whole number" if whole else "a number"
-    number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-    if not number or not low <= value <= high:
-        raise RequestError(f"{name} is {kind} from {low} to {high}, got {shown(value)}.")

@@ -1,4 +1,7 @@
-"""Labels and ratios as text: ``dog:3,person:1`` and ``4:5,16:9``, checked and read. Standard library only."""
+"""Labels, ratios and backgrounds as text: ``dog:3,person:1``, ``4:5,16:9``, ``#fff``, checked and read.
+
+Standard library only.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,12 @@ import math
 import re
 from fractions import Fraction
 
+from crop_core.css_color import Color, parse_color
 from crop_core.detection import FACE, LABELS, SALIENT
 from crop_core.errors import RequestError
+
+Filling = str | Color  # auto, edge or blur, or a colour
+FILLINGS = ("auto", "edge", "blur")
 
 MATCH_INPUT = "match_input"
 FREE = "free"
@@ -85,6 +92,21 @@ def parse_ratios(texts: tuple[str, ...]) -> tuple[tuple[str, Fraction | None], .
             raise RequestError(f"aspect_ratio lies between 1:{MAX_RATIO} and {MAX_RATIO}:1, got {shown(name)}.")
         ratios[name] = width / height
     return tuple(ratios.items())
+
+
+def parse_background(text: str) -> Filling:
+    """Return what `background` means; ``transparent`` is the colour (0, 0, 0, 0).
+
+    Raises:
+        RequestError: It is none of `FILLINGS` and no colour.
+    """
+    color = parse_color(text[:MAX_TEXT]) if isinstance(text, str) else None
+    if color is None and text not in FILLINGS:
+        raise RequestError(
+            "background is a CSS colour such as white, #f5f5f5 or rgb(0, 0, 0), or edge, blur, transparent or auto; "
+            f"got {shown(text)}."
+        )
+    return color or text
 
 
 def shown(value: object) -> str:

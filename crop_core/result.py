@@ -101,6 +101,7 @@ class CropResult:
                     "coverage": {str(index): round(share, 4) for index, share in enumerate(crop.plan.coverage)},
                     "rule": crop.plan.rule,
                 }
+                | _unusual(crop.plan)
                 for crop in self.crops
             ],
             "error": None,
@@ -168,6 +169,11 @@ class CropResult:
             files[PREVIEW_NAME] = self.preview
         files[RECORD_NAME] = (json.dumps(self.record(), indent=1) + "\n").encode()
         return files
+
+
+def _unusual(plan: CropPlan) -> dict[str, Any]:
+    """Return the keys that a crop has only where its request brought them about."""
+    return {} if plan.frame is None else {"frame": list(plan.frame.xyxy)}
 
 
 def failed_record(source: str, error: Exception) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from crop_core.cut.background import filling_for
 from crop_core.cut.encode import encode, file_name, format_for
 from crop_core.cut.preview import Shown, draw_preview, tile_of
 from crop_core.cut.render import render
@@ -78,12 +79,13 @@ def finish_picture(opened: Opened, request: CropRequest, source: str, dry_run: b
         check_together((plan.output_size for plan in plans), limits().max_crop_pixels)
     crops, shown = [], []
     output_format = format_for(request.output_format, photo.format)
+    filling = filling_for(request, output_format, photo.icc_profile)
     for index, plan in enumerate(plans):
         if dry_run:
             crops.append(Crop(plan, None, None))
             continue
         with _timed(timings, "render"):
-            cut = render(photo, plan, attempt.pixels)
+            cut = render(photo, plan, attempt.pixels, filling)
         with _timed(timings, "encode"):
             encoded = encode(cut, output_format, request.output_quality, photo.icc_profile)
         crops.append(Crop(plan, file_name(index, plan.label, plan.aspect_ratio, output_format), encoded))

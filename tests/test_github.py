@@ -96,8 +96,8 @@ def test_the_workflow_fills_in_every_name(tmp_path: Path) -> None:
 # ---- the model's page
 
 
-def test_the_page_is_at_most_60_lines() -> None:
-    assert len(PAGE.splitlines()) <= 60
+def test_the_page_is_at_most_40_lines_beside_its_table() -> None:
+    assert len([line for line in PAGE.splitlines() if not line.startswith("|")]) <= 40
 
 
 def test_the_pages_table_has_every_input_and_its_default() -> None:

@@ -49,7 +49,7 @@ def test_the_defaults_are_the_ones_of_the_design() -> None:
         ({"aspect_ratio": ""}, "match_input, free or width:height"),
         ({"aspect_ratio": "1:0"}, "A side of aspect_ratio cannot be zero, got '1:0'"),
         ({"aspect_ratio": "１:1"}, "width:height such as 1:1"),
-        ({"paddings": 1}, "There is no input paddings. Did you mean padding? The inputs are aspect_ratio, mode"),
+        ({"paddings": 1}, "There is no input paddings. Did you mean padding?"),
         ({"aspect_ratio": "0.001:1"}, "between 1:100 and 100:1"),
         ({"aspect_ratio": "99999:1"}, "between 1:100 and 100:1"),
         ({"aspect_ratio": "-1:1"}, "width:height"),
@@ -71,6 +71,13 @@ def test_the_defaults_are_the_ones_of_the_design() -> None:
         ({"width": 8192, "height": 8}, "beyond 100:1"),
         ({"width": 8192, "aspect_ratio": "1:50"}, "more than 16383 pixels a side"),
         ({"height": 8192, "aspect_ratio": "50:1"}, "more than 16383 pixels a side"),
+        ({"fit": "stretch"}, "fit is one of crop, pad, auto; got 'stretch'"),
+        ({"background": "whitish", "fit": "pad"}, "background is a CSS colour such as white, #f5f5f5"),
+        ({"background": None, "fit": "pad"}, "background is a CSS colour"),
+        ({"background": "white"}, "background fills what is added, and nothing is: set fit to pad or auto"),
+        ({"fit": "pad", "aspect_ratio": "1:1,free"}, "aspect_ratio free takes the shape of what it keeps"),
+        ({"fit": "pad", "background": "transparent", "output_format": "jpg"}, "jpg has no transparency"),
+        ({"upscale": "pad", "background": "#fff8", "output_format": "jpg"}, "jpg has no transparency"),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -81,6 +88,11 @@ def test_a_bad_input_gets_one_sentence_that_says_what_is_right(inputs: dict[str,
     assert sentence in message
     assert "\n" not in message
     assert len(message) <= 250
+
+
+def test_a_name_that_is_like_none_gets_the_names_of_all_inputs() -> None:
+    with pytest.raises(RequestError, match=r"There is no input zzzzzz\. The inputs are aspect_ratio, mode, .+\.$"):
+        CropRequest.from_inputs(zzzzzz=1)
 
 
 names = ["aspect_ratio", *(entry.name for entry in fields(CropRequest) if entry.name != "aspect_ratios")]

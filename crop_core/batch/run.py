@@ -19,7 +19,8 @@ from crop_core.batch.ray_cluster import cropped, own_terminal, pool, started_ray
 from crop_core.batch.sources import list_sources
 from crop_core.batch.stop_signals import Stop, interruptible
 from crop_core.batch.storage import absolute, join
-from crop_core.batch.table import NUMBER, SENT_SCHEMA, TABLE, Table, row_of, table_of
+from crop_core.batch.table import TABLE, Table, row_of, table_of
+from crop_core.batch.table_schema import NUMBER, SENT_SCHEMA
 from crop_core.batch.worker import Settings
 from crop_core.errors import CropError, RequestError
 from crop_core.photo.limits import PREFIX, limits

@@ -18,7 +18,8 @@ from typing import Any
 import pyarrow as pa
 
 from crop_core.batch.storage import join, names_in, read_bytes, remove_files, write_bytes
-from crop_core.batch.table import NUMBER, SENT_SCHEMA, row_of, table_of
+from crop_core.batch.table import row_of, table_of
+from crop_core.batch.table_schema import NUMBER, SENT_SCHEMA
 from crop_core.errors import CropError
 from crop_core.picture_files import RECORD_NAME
 from crop_core.request import CropRequest

@@ -14,6 +14,7 @@ from fractions import Fraction
 from crop_core.frame.claims import Verdict
 from crop_core.frame.nothing_found import fallback_window, refuse_if_asked
 from crop_core.frame.output_size import full_image_sizes, output_sizes
+from crop_core.frame.pad import frame_around, never_cut, within
 from crop_core.frame.scene import Scene
 from crop_core.frame.subjects import Thing
 from crop_core.frame.window import Placed, exact_ratio, free_window, largest_size, place_largest, zoom_in
@@ -38,6 +39,8 @@ class CropPlan:
         rule: ``subject``, ``object``, ``face``, or the `if_none` policy that was used.
         verdicts: What became of the claims on the window's place.
         angle: By how many degrees the picture is turned before it is cut, clockwise.
+        frame: All that the crop shows, where that is more than the picture has: `window` is what it has. None where
+            both are the same.
     """
 
     window: Window
@@ -50,6 +53,16 @@ class CropPlan:
     rule: str
     verdicts: tuple[Verdict, ...] = field(default=(), compare=False)
     angle: float = 0.0
+    frame: Window | None = None
+
+    @property
+    def shown_in(self) -> Window:
+        """Return where the window's pixels lie in the crop, in the crop's own; what is around them is filled."""
+        frame, content = self.frame or self.window, self.content_size
+        x1, x2 = _scaled(self.window.x1 - frame.x1, self.window.x2 - frame.x1, frame.width, content.width)
+        y1, y2 = _scaled(self.window.y1 - frame.y1, self.window.y2 - frame.y1, frame.height, content.height)
+        left, top = (self.output_size.width - content.width) // 2, (self.output_size.height - content.height) // 2
+        return Window(left + x1, top + y1, left + x2, top + y2)
 
 
 def plan_crops(scene: Scene, request: CropRequest) -> tuple[CropPlan, ...]:
@@ -95,13 +108,25 @@ def _subject_plan(
         placed = Placed(free_window(focus, composition, scene.size))
     else:
         placed = zoom_in(focus, largest, exact, scene.size, request)
+    frame = None
+    if request.fit != "crop" and exact is not None:
+        whole = never_cut(group, request)
+        if request.fit == "pad" or not all(_holds(placed.window, thing.box) for thing in whole):
+            frame = frame_around(whole, exact, scene.size, request)
+            placed = Placed(within(frame, scene.size))
+            focus = [thing for thing in group if _holds(placed.window, thing.box)]
     ids = {index for thing in focus for index in thing.ids}
-    sizes = output_sizes(placed.window, exact, request)
-    return _plan(scene, placed, sizes, name, _weightiest(focus).label, tuple(sorted(ids)), RULES[request.mode])
+    sizes = output_sizes(frame or placed.window, exact, request)
+    label = _weightiest(focus).label
+    return _plan(scene, placed, sizes, name, label, tuple(sorted(ids)), RULES[request.mode], frame)
 
 
 def _fallback_plan(scene: Scene, name: str, ratio: Fraction | None, request: CropRequest) -> CropPlan:
     policy, exact = request.if_none, exact_ratio(name, ratio, scene.size)
+    if request.fit == "pad" and exact is not None:
+        frame = frame_around((), exact, scene.size, request)
+        sizes = output_sizes(frame, exact, request)
+        return _plan(scene, Placed(within(frame, scene.size)), sizes, name, policy, (), policy, frame)
     window = fallback_window(policy, scene, exact)
     full = policy == "full_image"
     sizes = full_image_sizes(window, request) if full else output_sizes(window, exact, request)
@@ -116,9 +141,17 @@ def _plan(
     label: str,
     subjects: tuple[int, ...],
     rule: str,
+    frame: Window | None = None,
 ) -> CropPlan:
     coverage = tuple(detection.box.coverage(placed.window) for detection in scene.detections)
-    return CropPlan(placed.window, *sizes, name, label, subjects, coverage, rule, placed.verdicts)
+    beyond = None if frame == placed.window else frame
+    return CropPlan(placed.window, *sizes, name, label, subjects, coverage, rule, placed.verdicts, frame=beyond)
+
+
+def _scaled(low: int, high: int, length: int, pixels: int) -> tuple[int, int]:
+    """Return where a part of a side of `length` lies on as many pixels as given, at least one of them."""
+    first = min(round(low * pixels / length), pixels - 1)
+    return first, max(first + 1, round(high * pixels / length))
 
 
 def _weightiest(things: Iterable[Thing]) -> Thing:

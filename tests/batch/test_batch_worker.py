@@ -23,7 +23,8 @@ from objects import object_store
 from crop_core import cropper
 from crop_core.batch.ledger import Ledger, Row
 from crop_core.batch.sources import Listed
-from crop_core.batch.table import NUMBER, SCHEMA, TABLE, Table, rows_of, table_of
+from crop_core.batch.table import TABLE, Table, rows_of, table_of
+from crop_core.batch.table_schema import NUMBER, SCHEMA
 from crop_core.batch.worker import LOST, WORK, Settings, Worker
 from crop_core.errors import RequestError
 from crop_core.run.memory_fallback import attempts
@@ -263,6 +264,22 @@ def test_the_failure_of_a_picture_that_is_gone_leaves_the_table_and_crops_stay(t
     ran(str(tmp_path), rows("bad", "worse", error="ImageError"), rows("good"), planned=("bad", "worse", "good"))
     ran(str(tmp_path), planned=("worse",))
     assert folders_in(tmp_path / TABLE) == [("worse", "k"), ("good", "k")]
+
+
+def test_a_table_from_before_a_crop_had_all_of_its_keys_is_gone_on_with(tmp_path: Path) -> None:
+    ran(str(tmp_path), rows("a"))
+    table = pq.read_table(tmp_path / TABLE)
+    at = table.schema.get_field_index("crops")
+    early = pa.list_(pa.struct(list(SCHEMA.field("crops").type.value_type)[:7]))
+    old = [{"file": "00_cat_1x1.webp", "aspect_ratio": "1:1", "window": [0, 0, 9, 9], "rule": "subject"}]
+    pq.write_table(table.set_column(at, pa.field("crops", early), pa.array([old], early)), tmp_path / TABLE)
+    ran(str(tmp_path), rows("b"))
+    found = pq.read_table(tmp_path / TABLE)
+    assert found.schema == SCHEMA
+    crops = {row["folder"]: row["crops"] for row in found.to_pylist()}
+    assert [(crop["file"], crop["window"], crop["frame"]) for crop in crops["a"]] == [
+        ("00_cat_1x1.webp", [0, 0, 9, 9], None)
+    ]
 
 
 def test_a_run_that_changes_nothing_leaves_the_table_alone(tmp_path: Path) -> None:
