@@ -47,6 +47,10 @@ class Predictor(BasePredictor):
             default="",
             description="What the crop may be about, comma-separated: person, dog, cat, car, bicycle, bottle, chair … or face; with weights to prefer one: dog:3,person:1. Empty: anything.",
         ),
+        focus: str = Input(
+            default="",
+            description="What the crop is about, where you know better: a point x,y, which comes to the middle, or a box x1,y1,x2,y2, which is kept whole; as fractions of the picture (0.42,0.3) or in pixels (420px,300px). Several, separated by semicolons, all count.",
+        ),
         width: int | None = Input(
             default=None,
             description="Width of the crops in pixels. With height it also sets the shape; alone it keeps the shape.",
@@ -76,6 +80,10 @@ class Predictor(BasePredictor):
             description="Room above a face for the hair, as a fraction of the face's height.",
             ge=0,
             le=2,
+        ),
+        position: str = Input(
+            default="auto",
+            description="Where in the crop the subject sits, as far as what is kept leaves that open: auto, center, a compass point (north, southwest …: on the lines of thirds), or x,y as fractions of the crop (0.5,0.33).",
         ),
         output_format: str = Input(
             default="webp",
@@ -151,11 +159,13 @@ class Predictor(BasePredictor):
             aspect_ratio=aspect_ratio,
             mode=mode,
             labels=labels,
+            focus=focus,
             width=width,
             height=height,
             zoom=zoom,
             padding=padding,
             headroom=headroom,
+            position=position,
             output_format=output_format,
             output_quality=output_quality,
             upscale=upscale,

@@ -15,6 +15,7 @@ from typing import Any
 
 from crop_core.errors import RequestError
 from crop_core.request_fields import BACKGROUND, FIT, an_input, check_choice, check_filling, check_number
+from crop_core.request_focus import FOCUS, POSITION, Focus, check_focus, parse_focus, parse_position
 from crop_core.request_text import (
     FREE,
     MATCH_INPUT,
@@ -62,6 +63,7 @@ class CropRequest:
         "What the crop may be about, comma-separated: person, dog, cat, car, bicycle, bottle, chair … or face; with "
         "weights to prefer one: dog:3,person:1. Empty: anything.",
     )
+    focus: str = FOCUS
     width: int | None = an_input(
         None,
         int,
@@ -94,6 +96,7 @@ class CropRequest:
     headroom: float = an_input(
         0.4, float, "Room above a face for the hair, as a fraction of the face's height.", ge=0, le=2
     )
+    position: str = POSITION
     output_format: str = an_input(
         "webp",
         str,
@@ -163,6 +166,7 @@ class CropRequest:
                 raise RequestError(f"{name} is true or false, got {shown(value)}.")
         parse_labels(self.labels, self.mode)
         ratios = parse_ratios(self.aspect_ratios)
+        check_focus(self.focus, self.position, self.mode, ratios)
         self._check_sizes(ratios)
         check_filling(self.fit, self.background, self.upscale, self.output_format, ratios)
 
@@ -191,6 +195,16 @@ class CropRequest:
     def label_weights(self) -> dict[str, float]:
         """Return each wanted label's weight; empty when any label will do."""
         return parse_labels(self.labels, self.mode)
+
+    @property
+    def foci(self) -> tuple[Focus, ...]:
+        """Return the points and boxes of `focus`."""
+        return parse_focus(self.focus)
+
+    @property
+    def place(self) -> tuple[float, float] | None:
+        """Return where in the window the subject's middle belongs, as fractions; none where nobody says."""
+        return parse_position(self.position)
 
     @property
     def ratios(self) -> tuple[tuple[str, Fraction | None], ...]:

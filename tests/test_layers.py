@@ -13,7 +13,7 @@ PACKAGE = ROOT / "crop_core"
 
 # A layer and the layers that it may import. A folder is one layer, a module at the top another.
 BASE = {"errors", "geometry", "device", "version", "picture_files"}
-ASKED = BASE | {"detection", "css_color", "request", "request_fields", "request_text"}
+ASKED = BASE | {"detection", "css_color", "request", "request_fields", "request_focus", "request_text"}
 ROOMS = {"photo", "detect", "frame", "run", "cut"}
 WORKING = ASKED | ROOMS | {"result", "steps", "cropper"}
 LAYERS: dict[str, set[str]] = {
@@ -26,7 +26,8 @@ LAYERS: dict[str, set[str]] = {
     "css_color": set(),
     "request_text": {"errors", "detection", "css_color"},
     "request_fields": {"errors", "request_text"},
-    "request": {"errors", "detection", "request_fields", "request_text"},
+    "request_focus": {"errors", "request_fields", "request_text"},
+    "request": {"errors", "detection", "request_fields", "request_focus", "request_text"},
     "photo": BASE,
     "detect": BASE | {"detection"},
     "frame": ASKED - {"device"},
@@ -48,6 +49,7 @@ PURE = (
     "css_color",
     "request",
     "request_fields",
+    "request_focus",
     "request_text",
     "frame",
     "picture_files",

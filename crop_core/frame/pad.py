@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from crop_core.frame.composition import well_placed
@@ -33,28 +33,42 @@ def never_cut(group: Sequence[Thing], request: CropRequest) -> list[Thing]:
 
 
 def frame_around(whole: Sequence[Thing], ratio: Fraction, size: Size, request: CropRequest) -> Window:
-    """Return the window of the ratio that holds the things; it may reach beyond the picture.
+    """Return the window of the ratio that holds the things, as `frame_holding` does; without any, the whole picture."""
+    subject = union(thing.airy_box for thing in whole) if whole else None
+
+    def target(axis: int, length: int) -> float:
+        if subject and request.place:
+            return subject.center[axis] - request.place[axis] * length
+        return well_placed(whole, axis, length)
+
+    return frame_holding(subject, target, ratio, size, request)
+
+
+def frame_holding(
+    subject: Box | None, target: Callable[[int, int], float], ratio: Fraction, size: Size, request: CropRequest
+) -> Window:
+    """Return the window of the ratio that holds the subject; it may reach beyond the picture.
 
     It does so along one axis at most, and there its middle is the picture's.
 
     Args:
-        whole: At zoom 1 they are held with their padding, at zoom 0 the whole picture is; none for the whole picture.
+        subject: At zoom 1 it is held with its padding, at zoom 0 the whole picture is; none for the whole picture.
+        target: Says for an axis and the window's side where the window should start.
         ratio: Width over height.
         size: The picture's.
         request: Its `zoom` and `padding` count.
     """
     picture = Box(0, 0, size.width, size.height)
-    if not whole or request.effective_zoom <= 0:
+    if subject is None or request.effective_zoom <= 0:
         keep = picture
     else:
-        subject = union(thing.airy_box for thing in whole)
         pad_x, pad_y = request.padding * subject.width, request.padding * subject.height
         roomy = subject.grown(pad_x, pad_y, pad_x, pad_y).clipped(size)
         zoom = request.effective_zoom
         keep = Box(*(a + (b - a) * zoom for a, b in zip(picture.xyxy, roomy.xyxy, strict=True)))
     wanted = smallest_around(keep, ratio)
-    x = _offset(whole, keep, 0, size.width, wanted.width)
-    y = _offset(whole, keep, 1, size.height, wanted.height)
+    x = _offset(target, keep, 0, size.width, wanted.width)
+    y = _offset(target, keep, 1, size.height, wanted.height)
     return Window(x, y, x + wanted.width, y + wanted.height)
 
 
@@ -71,9 +85,8 @@ def within(frame: Window, size: Size) -> Window:
     return Window(max(frame.x1, 0), max(frame.y1, 0), min(frame.x2, size.width), min(frame.y2, size.height))
 
 
-def _offset(whole: Sequence[Thing], keep: Box, axis: int, extent: int, length: int) -> int:
+def _offset(target: Callable[[int, int], float], keep: Box, axis: int, extent: int, length: int) -> int:
     """Return where the window starts along the axis."""
     if length >= extent:
         return (extent - length) // 2
-    target = well_placed(whole, axis, length)
-    return place_holding([("what is kept", keep)], target, axis, extent, length).offset
+    return place_holding([("what is kept", keep)], target(axis, length), axis, extent, length).offset

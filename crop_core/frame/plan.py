@@ -12,15 +12,26 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from crop_core.frame.claims import Verdict
+from crop_core.frame.focus import FocusAreas
 from crop_core.frame.nothing_found import fallback_window, refuse_if_asked
 from crop_core.frame.output_size import full_image_sizes, output_sizes
-from crop_core.frame.pad import frame_around, never_cut, within
+from crop_core.frame.pad import frame_around, frame_holding, never_cut, within
 from crop_core.frame.scene import Scene
 from crop_core.frame.subjects import Thing
-from crop_core.frame.window import Placed, exact_ratio, free_window, largest_size, place_largest, zoom_in
+from crop_core.frame.window import (
+    Placed,
+    aimed_at,
+    exact_ratio,
+    free_window,
+    largest_size,
+    place_largest,
+    window_on_focus,
+    zoom_in,
+)
 from crop_core.geometry import Box, Size, Window
 from crop_core.request import CropRequest
 
+FOCUS = "focus"  # the rule of a crop on what the caller named
 RULES = {"subject": "subject", "objects": "object", "faces": "face"}  # mode -> the rule of its crops
 
 
@@ -36,7 +47,7 @@ class CropPlan:
         label: What the crop shows: a label, or the rule that took its place.
         subjects: Indices of the detections that the crop was made for and holds.
         coverage: For each detection, the share (0 to 1) of its box that lies in the window.
-        rule: ``subject``, ``object``, ``face``, or the `if_none` policy that was used.
+        rule: ``subject``, ``object``, ``face``, ``focus``, or the `if_none` policy that was used.
         verdicts: What became of the claims on the window's place.
         angle: By how many degrees the picture is turned before it is cut, clockwise.
         frame: All that the crop shows, where that is more than the picture has: `window` is what it has. None where
@@ -84,6 +95,10 @@ def plan_crops(scene: Scene, request: CropRequest) -> tuple[CropPlan, ...]:
 
 
 def _plans(scene: Scene, request: CropRequest) -> Iterator[CropPlan]:
+    if scene.focus:
+        for name, ratio in request.ratios:
+            yield _focus_plan(scene, scene.focus, name, ratio, request)
+        return
     if not scene.subjects:
         refuse_if_asked(request)
         if request.if_none != "empty":
@@ -101,7 +116,9 @@ def _subject_plan(
 ) -> CropPlan:
     exact = exact_ratio(name, ratio, scene.size)
     composition = scene.composition if request.mode == "subject" else None
-    largest = place_largest((*group, *scene.voters), largest_size(scene.size, exact), scene.size, composition)
+    largest = place_largest(
+        (*group, *scene.voters), largest_size(scene.size, exact), scene.size, composition, at=request.place
+    )
     focus = [thing for thing in group if _holds(largest.window, thing.box)] or [_weightiest(group)]
     if exact is None and request.zoom is None and composition is not None:
         focus = [_weightiest(group)]
@@ -119,6 +136,21 @@ def _subject_plan(
     sizes = output_sizes(frame or placed.window, exact, request)
     label = _weightiest(focus).label
     return _plan(scene, placed, sizes, name, label, tuple(sorted(ids)), RULES[request.mode], frame)
+
+
+def _focus_plan(scene: Scene, focus: FocusAreas, name: str, ratio: Fraction | None, request: CropRequest) -> CropPlan:
+    exact = exact_ratio(name, ratio, scene.size)
+    placed = window_on_focus(focus, scene.subjects, scene.voters, scene.composition, exact, scene.size, request)
+    frame = None
+    if request.fit == "pad" or (request.fit == "auto" and not _holds(placed.window, focus.hull)):
+        assert exact is not None, "fit refuses free"
+        frame = frame_holding(aimed_at(focus, scene.subjects), focus.start, exact, scene.size, request)
+        placed = Placed(within(frame, scene.size))
+    held = [thing for thing in scene.subjects if _holds(placed.window, thing.box)]
+    ids = {index for thing in held for index in thing.ids}
+    sizes = output_sizes(frame or placed.window, exact, request)
+    label = _weightiest(held).label if held else FOCUS
+    return _plan(scene, placed, sizes, name, label, tuple(sorted(ids)), FOCUS, frame)
 
 
 def _fallback_plan(scene: Scene, name: str, ratio: Fraction | None, request: CropRequest) -> CropPlan:
