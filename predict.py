@@ -186,5 +186,6 @@ class Predictor(BasePredictor):
         self.record_metric("found", result.found())
         if dry_run:
             self.record_metric("detections", result.record()["detections"])
+            self.record_metric("focal_point", result.record()["focal_point"])
         # They stay until the next download begins; by then the server has read them.
         return [Path(file) for file in result.save(self.scratch.outputs)]

@@ -17,6 +17,7 @@ from typing import Any
 
 from crop_core.detection import Detection
 from crop_core.errors import OutputError
+from crop_core.frame.focal_point import object_position
 from crop_core.frame.plan import CropPlan
 from crop_core.geometry import Size, Window
 from crop_core.picture_files import RECORD_NAME
@@ -57,6 +58,7 @@ class CropResult:
         crops: In the order that the request asked for.
         preview: The picture with boxes and windows drawn, a JPEG, where asked for.
         note: What went another way than usual, such as a device whose memory ran out; mostly nothing.
+        focal_point: What a crop of any shape should show, x and y as fractions of the picture.
     """
 
     source: str
@@ -69,6 +71,7 @@ class CropResult:
     crops: tuple[Crop, ...]
     preview: bytes | None = None
     note: str = ""
+    focal_point: tuple[float, float] = (0.5, 0.5)
 
     def record(self) -> dict[str, Any]:
         """Return the object of detections.json; `note` is in it when there is one."""
@@ -100,12 +103,24 @@ class CropResult:
                     "subjects": list(crop.plan.subjects),
                     "coverage": {str(index): round(share, 4) for index, share in enumerate(crop.plan.coverage)},
                     "rule": crop.plan.rule,
+                    "object_position": self.object_position(crop),
                 }
                 | _unusual(crop.plan)
                 for crop in self.crops
             ],
             "error": None,
+            "focal_point": [round(fraction, 4) for fraction in self.focal_point],
         } | note
+
+    def object_position(self, crop: Crop) -> str | None:
+        """Return the CSS `object-position` with which `object-fit: cover` shows the crop's window.
+
+        None where nothing does: the window is not the largest of its ratio, or the picture is turned, padded or not
+        cropped.
+        """
+        plan = crop.plan
+        other = plan.angle or plan.frame is not None or plan.rule == "full_image"
+        return None if other else object_position(plan.window, self.size)
 
     def crops_record(self) -> list[dict[str, Any]]:
         """Return what tells each crop from the others without its name: digest, length, ratio, window, size."""
@@ -119,6 +134,7 @@ class CropResult:
                 "output_size": [crop.plan.output_size.width, crop.plan.output_size.height],
                 "label": crop.plan.label,
                 "rule": crop.plan.rule,
+                "object_position": self.object_position(crop),
             }
             for crop in self.crops
         ]
@@ -189,6 +205,7 @@ def failed_record(source: str, error: Exception) -> dict[str, Any]:
         "detections": [],
         "crops": [],
         "error": {"type": type(error).__name__, "message": str(error)},
+        "focal_point": None,
     }
 
 

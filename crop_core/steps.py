@@ -17,6 +17,7 @@ from crop_core.detect.detector import Detector
 from crop_core.detect.network_input import View
 from crop_core.detect.seen import Seen
 from crop_core.detection import WEAK_SCORE
+from crop_core.frame.focal_point import focal_point
 from crop_core.frame.output_size import check_together
 from crop_core.frame.plan import plan_crops
 from crop_core.frame.scene import Scene
@@ -106,6 +107,7 @@ def finish_picture(opened: Opened, request: CropRequest, source: str, dry_run: b
         tuple(crops),
         preview,
         attempt.note,
+        focal_point(scene),
     )
 
 

@@ -112,7 +112,9 @@ def test_the_metrics_tell_each_crop_from_the_others(server: Server) -> None:
     assert {one["sha256"] for one in told} == {hashlib.sha256(data).hexdigest() for data in files}
     assert {one["bytes"] for one in told} == {len(data) for data in files}
     for one, crop in zip(told, record["crops"], strict=True):
-        assert {key: one[key] for key in ("aspect_ratio", "window", "output_size", "rule")}.items() <= crop.items()
+        assert {
+            key: one[key] for key in ("aspect_ratio", "window", "output_size", "rule", "object_position")
+        }.items() <= crop.items()
     assert told[0]["label"] == "person"
     assert answer["metrics"]["found"].items() >= {"person": 1, "face": 1}.items()
     assert "detections" not in answer["metrics"]
@@ -123,6 +125,7 @@ def test_a_dry_run_gives_the_record_alone_and_its_detections_in_the_metrics(serv
     record, files = outputs(answer)
     assert files == []
     assert answer["metrics"]["detections"] == record["detections"]
+    assert answer["metrics"]["focal_point"] == record["focal_point"]
     assert [crop["file"] for crop in record["crops"]] == [None]
     assert answer["metrics"]["crops"][0]["sha256"] is None
 

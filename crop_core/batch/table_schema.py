@@ -44,13 +44,15 @@ SCHEMA = pa.schema(
                         ("subjects", _INTEGERS),
                         ("coverage", pa.map_(pa.string(), pa.float64())),
                         ("rule", pa.string()),
-                        ("frame", _INTEGERS),  # this and what follows: null where the request did not bring it about
+                        ("frame", _INTEGERS),  # null where the request did not bring it about
+                        ("object_position", pa.string()),
                     ]
                 )
             ),
         ),
         ("error", pa.struct([("type", pa.string()), ("message", pa.string())])),
         ("note", pa.string()),
+        ("focal_point", pa.list_(pa.float64())),
     ]
 )
 NUMBER = "number"  # of the picture in the ledger; a column on the way from a worker, not in the table
