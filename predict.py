@@ -36,7 +36,7 @@ class Predictor(BasePredictor):
         ),
         aspect_ratio: str = Input(
             default="1:1",
-            description="Shape of the crops, width:height: 1:1, 4:5, 16:9 or any other; several, comma-separated, give a crop each. match_input keeps the picture's own shape, free takes the shape that suits what is in it.",
+            description="Shape of the crops, width:height: 1:1, 4:5, 16:9 or any other; several, comma-separated, give a crop each. match_input keeps the picture's own shape, free takes the shape that suits what is in it. auto:1:1,4:5,16:9 takes the one of the list that keeps most, closest:1:1,4:5,16:9 the one nearest to the picture's own.",
         ),
         mode: str = Input(
             default="subject",

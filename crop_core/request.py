@@ -26,6 +26,7 @@ from crop_core.request_text import (
     parse_labels,
     parse_ratios,
     shown,
+    split_choice,
 )
 
 __all__ = ["FREE", "MATCH_INPUT", "MAX_OUTPUT_PIXELS", "MAX_OUTPUT_SIDE", "CropRequest", "inputs", "value_of"]
@@ -49,7 +50,8 @@ class CropRequest:
         DEFAULT_RATIOS,
         str,
         "Shape of the crops, width:height: 1:1, 4:5, 16:9 or any other; several, comma-separated, give a crop each. "
-        "match_input keeps the picture's own shape, free takes the shape that suits what is in it.",
+        "match_input keeps the picture's own shape, free takes the shape that suits what is in it. auto:1:1,4:5,16:9 "
+        "takes the one of the list that keeps most, closest:1:1,4:5,16:9 the one nearest to the picture's own.",
     )
     mode: str = an_input(
         "subject",
@@ -218,6 +220,11 @@ class CropRequest:
         return parse_ratios(self.aspect_ratios)
 
     @property
+    def ratio_choice(self) -> str:
+        """Return how one of the ratios is taken: ``auto`` or ``closest``; empty where each gives a crop."""
+        return split_choice(self.aspect_ratios)[0]
+
+    @property
     def filling(self) -> Filling:
         """Return what padding is filled with."""
         return parse_background(self.background)
@@ -230,6 +237,11 @@ class CropRequest:
         return 0.0 if self.mode == "subject" else 1.0
 
     def _check_sizes(self, ratios: tuple[tuple[str, Fraction | None], ...]) -> None:
+        if self.ratio_choice and self.width is not None and self.height is not None:
+            raise RequestError(
+                f"width {self.width} and height {self.height} set the ratio, and aspect_ratio {self.ratio_choice}: "
+                "chooses one. Leave out one of the three."
+            )
         for name, ratio in ratios:
             if self.width is not None and self.height is not None:
                 # The default ratio may be nobody's wish: the two sides outrank it.

@@ -154,7 +154,8 @@ class CropResult:
             head = f"{number:02d} {crop.plan.aspect_ratio}: {x2 - x1}x{y2 - y1} pixels from ({x1}, {y1}), for "
             head += crop.plan.label if crop.plan.subjects else f"nothing that was found ({crop.plan.rule})"
             lines = [f"  {verdict}" for verdict in crop.plan.verdicts]
-            parts.append("\n".join([head, *(lines or ["  nothing to decide: the window has one place"])]))
+            why = [f"  ratio: {crop.plan.why_ratio}"] if crop.plan.why_ratio else []
+            parts.append("\n".join([head, *why, *(lines or ["  nothing to decide: the window has one place"])]))
         return "\n".join(parts)
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:

@@ -57,6 +57,12 @@ def test_the_defaults_are_the_ones_of_the_design() -> None:
         ({"aspect_ratio": ",".join(f"1:{n}" for n in range(1, 23))}, "1 to 20 ratios, got 22"),
         ({"aspect_ratio": None}, "aspect_ratio is text"),
         ({"aspect_ratio": 1.5}, "aspect_ratio is text"),
+        ({"aspect_ratio": "auto"}, "aspect_ratio auto stands once, before a list of ratios: auto:1:1,4:5,16:9"),
+        ({"aspect_ratio": "closest:"}, "aspect_ratio closest stands once, before a list of ratios"),
+        ({"aspect_ratio": "1:1,auto:4:5"}, "aspect_ratio auto stands once"),
+        ({"aspect_ratio": "auto:1:1,free"}, "aspect_ratio auto: takes one of several ratios, and free is none"),
+        ({"aspect_ratio": "closest:match_input,1:1"}, "Leave match_input out"),
+        ({"aspect_ratio": "auto:1:1", "width": 9, "height": 9}, "aspect_ratio auto: chooses one. Leave out one of"),
         ({"labels": "unicorn"}, "labels names 'unicorn', which no detector here knows. Use COCO's 80 names"),
         ({"labels": "persn"}, "Did you mean person?"),
         ({"labels": "dog:much"}, "gives dog the weight 'much'"),
@@ -134,6 +140,14 @@ def test_labels_are_names_with_weights(labels: str, weights: dict[str, float]) -
 )
 def test_ratios_are_exact_and_repeats_count_once(text: str, ratios: tuple[tuple[str, Fraction | None], ...]) -> None:
     assert CropRequest.from_inputs(aspect_ratio=text).ratios == ratios
+
+
+@pytest.mark.parametrize(
+    ("text", "choice"), [("1:1,4:5", ""), ("auto:1:1,4:5", "auto"), ("closest:1:1,4:5", "closest")]
+)
+def test_a_word_before_a_list_of_ratios_says_how_one_is_chosen(text: str, choice: str) -> None:
+    request = CropRequest.from_inputs(aspect_ratio=text)
+    assert (request.ratio_choice, request.ratios) == (choice, (("1:1", Fraction(1)), ("4:5", Fraction(4, 5))))
 
 
 def test_width_and_height_make_the_ratio() -> None:

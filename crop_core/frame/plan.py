@@ -7,10 +7,12 @@ large it is by ratio and `zoom`, `output_size` how large the crop comes out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 
+from crop_core.frame.choose_ratio import Subject, best_ratio, closest_ratio
 from crop_core.frame.claims import Verdict
 from crop_core.frame.focus import FocusAreas
 from crop_core.frame.nothing_found import fallback_window, refuse_if_asked
@@ -52,6 +54,7 @@ class CropPlan:
         angle: By how many degrees the picture is turned before it is cut, clockwise.
         frame: All that the crop shows, where that is more than the picture has: `window` is what it has. None where
             both are the same.
+        why_ratio: What each ratio would keep, in words, where one of several was chosen.
     """
 
     window: Window
@@ -65,6 +68,7 @@ class CropPlan:
     verdicts: tuple[Verdict, ...] = field(default=(), compare=False)
     angle: float = 0.0
     frame: Window | None = None
+    why_ratio: str = field(default="", compare=False)
 
     @property
     def shown_in(self) -> Window:
@@ -96,23 +100,38 @@ def plan_crops(scene: Scene, request: CropRequest) -> tuple[CropPlan, ...]:
 
 def _plans(scene: Scene, request: CropRequest) -> Iterator[CropPlan]:
     if scene.focus:
-        for name, ratio in request.ratios:
-            yield _focus_plan(scene, scene.focus, name, ratio, request)
+        aim = [(aimed_at(scene.focus, scene.subjects), 1.0)]
+        yield from _of_each_ratio(partial(_focus_plan, scene, scene.focus, request), aim, scene.size, request)
         return
     if not scene.subjects:
         refuse_if_asked(request)
         if request.if_none != "empty":
-            for name, ratio in request.ratios:
-                yield _fallback_plan(scene, name, ratio, request)
+            yield from _of_each_ratio(partial(_fallback_plan, scene, request), (), scene.size, request)
         return
     groups = [scene.subjects] if request.mode == "subject" else [(thing,) for thing in scene.subjects]
     for group in groups:
-        for name, ratio in request.ratios:
-            yield _subject_plan(scene, group, name, ratio, request)
+        about = [(thing.airy_box, thing.weight) for thing in never_cut(group, request)]
+        yield from _of_each_ratio(partial(_subject_plan, scene, group, request), about, scene.size, request)
+
+
+def _of_each_ratio(
+    planned: Callable[[str, Fraction | None], CropPlan], subject: Subject, size: Size, request: CropRequest
+) -> Iterator[CropPlan]:
+    """Yield the plan of each of the request's ratios, or of the one that it chooses."""
+    if request.ratio_choice == "closest":
+        name, ratio = request.ratios[closest_ratio(request.ratios, size)]
+        why = f"{name} is the closest to {size.width}:{size.height}"
+        yield replace(planned(name, ratio), why_ratio=why)
+        return
+    plans = [planned(name, ratio) for name, ratio in request.ratios]
+    if request.ratio_choice == "auto":
+        best, why = best_ratio([plan.frame or plan.window for plan in plans], subject, size, request)
+        plans = [replace(plans[best], why_ratio=why)]
+    yield from plans
 
 
 def _subject_plan(
-    scene: Scene, group: tuple[Thing, ...], name: str, ratio: Fraction | None, request: CropRequest
+    scene: Scene, group: tuple[Thing, ...], request: CropRequest, name: str, ratio: Fraction | None
 ) -> CropPlan:
     exact = exact_ratio(name, ratio, scene.size)
     composition = scene.composition if request.mode == "subject" else None
@@ -138,7 +157,7 @@ def _subject_plan(
     return _plan(scene, placed, sizes, name, label, tuple(sorted(ids)), RULES[request.mode], frame)
 
 
-def _focus_plan(scene: Scene, focus: FocusAreas, name: str, ratio: Fraction | None, request: CropRequest) -> CropPlan:
+def _focus_plan(scene: Scene, focus: FocusAreas, request: CropRequest, name: str, ratio: Fraction | None) -> CropPlan:
     exact = exact_ratio(name, ratio, scene.size)
     placed = window_on_focus(focus, scene.subjects, scene.voters, scene.composition, exact, scene.size, request)
     frame = None
@@ -153,7 +172,7 @@ def _focus_plan(scene: Scene, focus: FocusAreas, name: str, ratio: Fraction | No
     return _plan(scene, placed, sizes, name, label, tuple(sorted(ids)), FOCUS, frame)
 
 
-def _fallback_plan(scene: Scene, name: str, ratio: Fraction | None, request: CropRequest) -> CropPlan:
+def _fallback_plan(scene: Scene, request: CropRequest, name: str, ratio: Fraction | None) -> CropPlan:
     policy, exact = request.if_none, exact_ratio(name, ratio, scene.size)
     if request.fit == "pad" and exact is not None:
         frame = frame_around((), exact, scene.size, request)
