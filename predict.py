@@ -63,6 +63,18 @@ class Predictor(BasePredictor):
             ge=1,
             le=8192,
         ),
+        multiple_of: int = Input(
+            default=1,
+            description="Width and height of the crops are multiples of this, as trainers want: 8, 16, 32, 64. The shape is as near as that allows.",
+            ge=1,
+            le=64,
+        ),
+        max_pixels: int | None = Input(
+            default=None,
+            description="The most pixels of a crop, width times height, such as 1048576. With upscale allow or pad smaller crops come out as large.",
+            ge=1024,
+            le=67108864,
+        ),
         zoom: float | None = Input(
             default=None,
             description="0 keeps as much of the picture as the shape allows, 1 is as tight as the padding allows. Unset: 0 in subject mode, 1 in the others.",
@@ -162,6 +174,8 @@ class Predictor(BasePredictor):
             focus=focus,
             width=width,
             height=height,
+            multiple_of=multiple_of,
+            max_pixels=max_pixels,
             zoom=zoom,
             padding=padding,
             headroom=headroom,

@@ -16,10 +16,18 @@ from typing import Any
 from crop_core.errors import RequestError
 from crop_core.request_fields import BACKGROUND, FIT, an_input, check_choice, check_filling, check_number
 from crop_core.request_focus import FOCUS, POSITION, Focus, check_focus, parse_focus, parse_position
+from crop_core.request_sizes import (
+    MAX_ASKED_SIDE,
+    MAX_OUTPUT_PIXELS,
+    MAX_OUTPUT_SIDE,
+    MAX_PIXELS,
+    MULTIPLE_OF,
+    check_buckets,
+    check_sizes,
+)
 from crop_core.request_text import (
     FREE,
     MATCH_INPUT,
-    MAX_RATIO,
     MAX_TEXT,
     Filling,
     parse_background,
@@ -30,10 +38,6 @@ from crop_core.request_text import (
 )
 
 __all__ = ["FREE", "MATCH_INPUT", "MAX_OUTPUT_PIXELS", "MAX_OUTPUT_SIDE", "CropRequest", "inputs", "value_of"]
-
-MAX_ASKED_SIDE = 8192  # px; 8192 x 8192 is a 200 MB tensor, enough for a poster
-MAX_OUTPUT_SIDE = 16_383  # px; WebP's own limit
-MAX_OUTPUT_PIXELS = MAX_ASKED_SIDE**2  # an encoder takes some 40 bytes for each, and WebP fails beyond some 100 million
 
 DEFAULT_RATIOS = ("1:1",)
 
@@ -80,6 +84,8 @@ class CropRequest:
         ge=1,
         le=MAX_ASKED_SIDE,
     )
+    multiple_of: int = MULTIPLE_OF
+    max_pixels: int | None = MAX_PIXELS
     zoom: float | None = an_input(
         None,
         float,
@@ -169,7 +175,9 @@ class CropRequest:
         parse_labels(self.labels, self.mode)
         ratios = parse_ratios(self.aspect_ratios)
         check_focus(self.focus, self.position, self.mode, ratios)
-        self._check_sizes(ratios)
+        wished = self.aspect_ratios != DEFAULT_RATIOS
+        check_sizes(self.width, self.height, ratios, wished, self.ratio_choice)
+        check_buckets(self.width, self.height, self.multiple_of, self.max_pixels, self.if_none)
         check_filling(self.fit, self.background, self.upscale, self.output_format, ratios)
 
     @staticmethod
@@ -235,36 +243,6 @@ class CropRequest:
         if self.zoom is not None:
             return self.zoom
         return 0.0 if self.mode == "subject" else 1.0
-
-    def _check_sizes(self, ratios: tuple[tuple[str, Fraction | None], ...]) -> None:
-        if self.ratio_choice and self.width is not None and self.height is not None:
-            raise RequestError(
-                f"width {self.width} and height {self.height} set the ratio, and aspect_ratio {self.ratio_choice}: "
-                "chooses one. Leave out one of the three."
-            )
-        for name, ratio in ratios:
-            if self.width is not None and self.height is not None:
-                # The default ratio may be nobody's wish: the two sides outrank it.
-                if name == FREE or (
-                    ratio is not None
-                    and self.aspect_ratios != DEFAULT_RATIOS
-                    and abs(self.width - self.height * ratio) > max(Fraction(1), ratio)
-                ):
-                    raise RequestError(
-                        f"width {self.width} and height {self.height} set the ratio, and aspect_ratio asks for {name}. "
-                        "Leave out one of the three."
-                    )
-            elif ratio is not None and (self.width or self.height):
-                other = self.width / ratio if self.width else (self.height or 0) * ratio
-                if other > MAX_OUTPUT_SIDE:
-                    raise RequestError(
-                        f"aspect_ratio {name} with {'width' if self.width else 'height'} {self.width or self.height} "
-                        f"makes a crop of more than {MAX_OUTPUT_SIDE} pixels a side. Ask for fewer pixels."
-                    )
-        if self.width and self.height and not 1 <= MAX_RATIO * Fraction(self.width, self.height) <= MAX_RATIO**2:
-            raise RequestError(
-                f"width {self.width} by height {self.height} is beyond {MAX_RATIO}:1. Bring the two closer together."
-            )
 
 
 def inputs() -> dict[str, Field[Any]]:

@@ -107,7 +107,7 @@ def test_the_pages_table_has_every_input_and_its_default() -> None:
     assert list(rows) == ["image", *inputs(), "dry_run"]
     assert rows.pop("dry_run") == "`false`"
     assert rows.pop("image") == ""
-    in_words = {"labels": "any", "focus": "", "width": "as cut", "height": "as cut", "zoom": "0 or 1"}
+    in_words = {"labels": "any", "focus": "", "max_pixels": "", "width": "as cut", "height": "as cut", "zoom": "0 or 1"}
     for name, said in rows.items():
         default = inputs()[name].default
         shown = ",".join(default) if isinstance(default, tuple) else str(default).lower()

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "crop_core"
 
 # A layer and the layers that it may import. A folder is one layer, a module at the top another.
 BASE = {"errors", "geometry", "device", "version", "picture_files"}
-ASKED = BASE | {"detection", "css_color", "request", "request_fields", "request_focus", "request_text"}
+ASKED = BASE | {"detection", "css_color", "request", "request_fields", "request_focus", "request_sizes", "request_text"}
 ROOMS = {"photo", "detect", "frame", "run", "cut"}
 WORKING = ASKED | ROOMS | {"result", "steps", "cropper"}
 LAYERS: dict[str, set[str]] = {
@@ -27,7 +27,8 @@ LAYERS: dict[str, set[str]] = {
     "request_text": {"errors", "detection", "css_color"},
     "request_fields": {"errors", "request_text"},
     "request_focus": {"errors", "request_fields", "request_text"},
-    "request": {"errors", "detection", "request_fields", "request_focus", "request_text"},
+    "request_sizes": {"errors", "request_fields", "request_text"},
+    "request": {"errors", "detection", "request_fields", "request_focus", "request_sizes", "request_text"},
     "photo": BASE,
     "detect": BASE | {"detection"},
     "frame": ASKED - {"device"},
@@ -50,6 +51,7 @@ PURE = (
     "request",
     "request_fields",
     "request_focus",
+    "request_sizes",
     "request_text",
     "frame",
     "picture_files",

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 
+from crop_core.frame.buckets import bucket_for, grown
 from crop_core.frame.choose_ratio import Subject, best_ratio, closest_ratio
 from crop_core.frame.claims import Verdict
 from crop_core.frame.focus import FocusAreas
 from crop_core.frame.nothing_found import fallback_window, refuse_if_asked
-from crop_core.frame.output_size import full_image_sizes, output_sizes
+from crop_core.frame.output_size import content_and_output, full_image_sizes, output_sizes
 from crop_core.frame.pad import frame_around, frame_holding, never_cut, within
 from crop_core.frame.scene import Scene
 from crop_core.frame.subjects import Thing
@@ -27,6 +28,7 @@ from crop_core.frame.window import (
     free_window,
     largest_size,
     place_largest,
+    smallest_holding,
     window_on_focus,
     zoom_in,
 )
@@ -80,6 +82,9 @@ class CropPlan:
         return Window(left + x1, top + y1, left + x2, top + y2)
 
 
+Planned = Callable[[str, Fraction | None], CropPlan]  # a ratio's name, width over height -> its plan
+
+
 def plan_crops(scene: Scene, request: CropRequest) -> tuple[CropPlan, ...]:
     """Return the crops that the request asks for, at most `request.max_crops`.
 
@@ -88,7 +93,8 @@ def plan_crops(scene: Scene, request: CropRequest) -> tuple[CropPlan, ...]:
         request: What the caller wants.
 
     Raises:
-        ImageError: Nothing was found, and the request wants that to be an error.
+        ImageError: Nothing was found, and the request wants that to be an error; or the picture has too few pixels
+            for the multiples asked for.
     """
     plans = []
     for plan in _plans(scene, request):
@@ -101,33 +107,60 @@ def plan_crops(scene: Scene, request: CropRequest) -> tuple[CropPlan, ...]:
 def _plans(scene: Scene, request: CropRequest) -> Iterator[CropPlan]:
     if scene.focus:
         aim = [(aimed_at(scene.focus, scene.subjects), 1.0)]
-        yield from _of_each_ratio(partial(_focus_plan, scene, scene.focus, request), aim, scene.size, request)
+        yield from _of_each_ratio(partial(_focus_plan, scene, scene.focus, request), aim, scene, request)
         return
     if not scene.subjects:
         refuse_if_asked(request)
         if request.if_none != "empty":
-            yield from _of_each_ratio(partial(_fallback_plan, scene, request), (), scene.size, request)
+            yield from _of_each_ratio(partial(_fallback_plan, scene, request), (), scene, request)
         return
     groups = [scene.subjects] if request.mode == "subject" else [(thing,) for thing in scene.subjects]
     for group in groups:
         about = [(thing.airy_box, thing.weight) for thing in never_cut(group, request)]
-        yield from _of_each_ratio(partial(_subject_plan, scene, group, request), about, scene.size, request)
+        yield from _of_each_ratio(partial(_subject_plan, scene, group, request), about, scene, request)
 
 
-def _of_each_ratio(
-    planned: Callable[[str, Fraction | None], CropPlan], subject: Subject, size: Size, request: CropRequest
-) -> Iterator[CropPlan]:
-    """Yield the plan of each of the request's ratios, or of the one that it chooses."""
+def _of_each_ratio(planned: Planned, subject: Subject, scene: Scene, request: CropRequest) -> Iterator[CropPlan]:
+    """Yield the plan of each of the request's ratios, or of the one that it chooses, in the multiples asked for."""
+    size, ratios, why = scene.size, request.ratios, ""
     if request.ratio_choice == "closest":
-        name, ratio = request.ratios[closest_ratio(request.ratios, size)]
-        why = f"{name} is the closest to {size.width}:{size.height}"
-        yield replace(planned(name, ratio), why_ratio=why)
-        return
-    plans = [planned(name, ratio) for name, ratio in request.ratios]
+        ratios = (ratios[closest_ratio(ratios, size)],)
+        why = f"{ratios[0][0]} is the closest to {size.width}:{size.height}"
+    plans = [planned(name, ratio) for name, ratio in ratios]
     if request.ratio_choice == "auto":
         best, why = best_ratio([plan.frame or plan.window for plan in plans], subject, size, request)
-        plans = [replace(plans[best], why_ratio=why)]
-    yield from plans
+        plans, ratios = [plans[best]], (ratios[best],)
+    for plan, (name, ratio) in zip(plans, ratios, strict=True):
+        whole = (
+            plan
+            if request.multiple_of == 1
+            else _in_multiples(plan, planned, exact_ratio(name, ratio, size), scene, request)
+        )
+        yield replace(whole, why_ratio=why) if why else whole
+
+
+def _in_multiples(
+    plan: CropPlan, planned: Planned, exact: Fraction | None, scene: Scene, request: CropRequest
+) -> CropPlan:
+    """Return the plan with an output size of the multiples asked for, and a window of that size's ratio."""
+    size, padded = scene.size, plan.frame is not None
+    shown = plan.frame or plan.window
+    asked = bucket_for(shown.size, exact, shown.size if padded else size, request)
+    if exact is not None:
+        plan = planned(plan.aspect_ratio, Fraction(asked.width, asked.height))
+    if padded and plan.frame is None:  # with the ratio of the multiples nothing is cut
+        asked = bucket_for(plan.window.size, exact, size, request)
+    if plan.frame is None:
+        window = plan.window
+        if padded or exact is None:
+            window = smallest_holding(window, Fraction(asked.width, asked.height), size)
+        plan = replace(plan, window=grown(window, asked, size) if request.upscale == "never" else window)
+    if request.upscale == "never":
+        content = output = asked
+    else:
+        content, output = content_and_output(plan.frame or plan.window, asked, request)
+    coverage = tuple(detection.box.coverage(plan.window) for detection in scene.detections)
+    return replace(plan, content_size=content, output_size=output, coverage=coverage)
 
 
 def _subject_plan(

@@ -31,7 +31,7 @@ class Placed:
 
 def exact_ratio(name: str, ratio: Fraction | None, size: Size) -> Fraction | None:
     """Return width over height; none for free."""
-    return Fraction(size.width, size.height) if name == MATCH_INPUT else ratio
+    return Fraction(size.width, size.height) if name == MATCH_INPUT and ratio is None else ratio
 
 
 def largest_size(size: Size, ratio: Fraction | None) -> Size:
@@ -174,6 +174,16 @@ def aimed_at(focus: FocusAreas, things: Sequence[Thing]) -> Box:
 def _things_at(focus: FocusAreas, things: Sequence[Thing]) -> list[Thing]:
     around = [[thing for thing in things if Box(x, y, x, y).coverage(thing.box)] for x, y in focus.points]
     return [min(found, key=lambda thing: (thing.box.area, thing.ids)) for found in around if found]
+
+
+def smallest_holding(window: Window, ratio: Fraction, size: Size) -> Window:
+    """Return the smallest window of the ratio that holds another one, as far as the picture allows."""
+    wanted = _smallest_around(window.box, ratio, largest_size(size, ratio))
+    x, y = (
+        place_holding([("it", window.box)], window.box.center[axis] - length / 2, axis, extent, length).offset
+        for axis, extent, length in ((0, size.width, wanted.width), (1, size.height, wanted.height))
+    )
+    return Window(x, y, x + wanted.width, y + wanted.height)
 
 
 def _smallest_around(box: Box, ratio: Fraction, largest: Size) -> Size:
