@@ -120,6 +120,17 @@ def test_the_metrics_tell_each_crop_from_the_others(server: Server) -> None:
     assert "detections" not in answer["metrics"]
 
 
+def test_what_the_caller_knows_reaches_the_crop(server: Server) -> None:
+    inputs = {"focus": "0.9,0.9", "position": "east", "aspect_ratio": "auto:1:3,1:2", "multiple_of": 16}
+    answer = server.predict(image=ASTRONAUT, **inputs, max_pixels=40_000, dry_run=True)
+    (crop,) = answer["metrics"]["crops"]
+    assert (crop["rule"], crop["aspect_ratio"], crop["object_position"]) == ("focus", "1:2", "100% 50%")
+    assert crop["output_size"] == [144, 272]
+    assert answer["metrics"]["focal_point"] == [0.9, 0.9]
+    refused = server.predict(image=ASTRONAUT, focus="0.9,0.9", mode="faces")
+    assert refused["error"].startswith("focus says what one crop is about, and mode faces makes a crop of each thing.")
+
+
 def test_a_dry_run_gives_the_record_alone_and_its_detections_in_the_metrics(server: Server) -> None:
     answer = server.predict(image=ASTRONAUT, dry_run=True)
     record, files = outputs(answer)

@@ -50,7 +50,7 @@ def run_batch(options: Options) -> int:
         if number is not None and number < 1:
             raise RequestError(f"--{name} is at least 1, got {number}.")
     table = Table(options.out)
-    ledger = Ledger(options.inputs, options.dry_run, options.retry_failed)
+    ledger = Ledger(options.inputs, options.dry_run, options.retry_failed, options.sidecars)
     summary, stopped, listed = Summary(), False, False
     with own_terminal() as (out, err):
         progress = Progress(err, options.log_json)
@@ -120,6 +120,7 @@ def _work(
         options.dry_run,
         table.broken_off,
         {name: value for name, value in os.environ.items() if name.startswith(PREFIX)},
+        options.sidecars,
     )
     with started_ray(options) as ray:
         stop.listen()

@@ -23,6 +23,7 @@ from crop_core.batch.table_schema import SCHEMA, is_known
 from crop_core.errors import CropError, RequestError
 from crop_core.picture_files import RECORD_NAME
 from crop_core.result import PREVIEW_NAME
+from crop_core.sidecars import beside
 from crop_core.version import __version__
 
 TABLE = "results.parquet"
@@ -73,7 +74,7 @@ class Table:
         for file in files:
             if not file.endswith(TABLE):
                 self._next = int(file.rpartition("/")[2].split(".")[0]) + 1
-            for batch in self._batches(file, NEEDED):
+            for batch in self._batches(file, (*NEEDED, "sidecars")):
                 for row in rows_of(batch):
                     ledger.saw(row)
 
@@ -225,12 +226,14 @@ class Table:
 def rows_of(batch: pa.RecordBatch) -> Iterator[Row]:
     """Yield what the ledger needs to know of the rows."""
     columns = [batch.column(name).to_pylist() for name in ("folder", "key", "request", "crops", "error")]
-    for folder, key, request, crops, error in zip(*columns, strict=True):
+    sidecars = batch.column("sidecars").to_pylist() if "sidecars" in batch.schema.names else [None] * batch.num_rows
+    for folder, key, request, crops, error, endings in zip(*columns, sidecars, strict=True):
         files = [crop["file"] for crop in crops or () if crop["file"] is not None]
         if error is None and not (crops and not files):  # a dry run has crops without files
             files.append(RECORD_NAME)
             if json.loads(request).get("preview"):
                 files.append(PREVIEW_NAME)
+        files += [beside(crop["file"], ending) for crop in crops or () if crop["file"] for ending in endings or ()]
         kind, message = (error["type"], error["message"]) if error else (None, None)
         yield Row(folder, key, kind, tuple(files), message)
 

@@ -53,6 +53,7 @@ SCHEMA = pa.schema(
         ("error", pa.struct([("type", pa.string()), ("message", pa.string())])),
         ("note", pa.string()),
         ("focal_point", pa.list_(pa.float64())),
+        ("sidecars", pa.list_(pa.string())),
     ]
 )
 NUMBER = "number"  # of the picture in the ledger; a column on the way from a worker, not in the table

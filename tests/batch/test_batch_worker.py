@@ -38,8 +38,11 @@ def crop_into() -> Callable[..., Crop]:
     workers: list[Worker] = []
     threads = torch.get_num_threads()
 
-    def into(out: str, dry_run: bool = False, sweep: bool = False, **environment: str) -> Crop:
-        settings = Settings(out, f"{out}/.crop-core/aside", "cpu", "fast", threads, dry_run, sweep, environment)
+    def into(
+        out: str, dry_run: bool = False, sweep: bool = False, sidecars: tuple[str, ...] = (), **environment: str
+    ) -> Crop:
+        aside = f"{out}/.crop-core/aside"
+        settings = Settings(out, aside, "cpu", "fast", threads, dry_run, sweep, environment, sidecars)
         worker = Worker(settings)
         if workers:
             worker._cropper = workers[0]._cropper
@@ -88,6 +91,25 @@ def test_a_row_holds_the_object_of_the_record_beside_the_crops(crop: Crop, out: 
     assert [crop["file"] for crop in row["crops"]] == ["00_cat_1x1.webp", "01_cat_16x9.webp"]
     assert row["crop_core"]
     assert set(row) == set(SCHEMA.names)
+
+
+def test_a_caption_is_written_beside_each_crop_and_is_known_to_a_later_run(
+    tmp_path: Path, crop_into: Callable[..., Crop]
+) -> None:
+    photo = tmp_path / "cat.jpg"
+    photo.write_bytes((SAMPLES / "cat.jpg").read_bytes())
+    photo.with_suffix(".txt").write_text("a cat")
+    crop = crop_into(str(tmp_path / "out"), sidecars=("txt", "caption"))
+    (row,) = crop({**work("cat.jpg"), "address": str(photo)})
+    assert files(tmp_path / "out" / "cat.jpg") == ["00_cat_1x1.txt", "00_cat_1x1.webp", "detections.json"]
+    assert row["sidecars"] == ["txt"]
+    row |= {"timings_ms": [], "crops": [{**one, "coverage": []} for one in row["crops"]]}
+    (known,) = rows_of(table_of([row]).to_batches()[0])
+    assert set(known.files) == {"00_cat_1x1.txt", "00_cat_1x1.webp", "detections.json"}
+    swept = crop_into(str(tmp_path / "out"), sweep=True, sidecars=("txt",))
+    photo.with_suffix(".txt").unlink()
+    swept({**work("cat.jpg"), "address": str(photo)})
+    assert files(tmp_path / "out" / "cat.jpg") == ["00_cat_1x1.webp", "detections.json"]
 
 
 def test_more_pictures_than_are_read_ahead_keep_their_order(crop: Crop, out: Path) -> None:
