@@ -36,7 +36,7 @@ class Predictor(BasePredictor):
         ),
         aspect_ratio: str = Input(
             default="1:1",
-            description="Shape of the crops, width:height: 1:1, 4:5, 16:9 or any other; several, comma-separated, give a crop each. match_input keeps the picture's own shape, free takes the shape that suits what is in it.",
+            description="Shape of the crops, width:height: 1:1, 4:5, 16:9 or any other; several, comma-separated, give a crop each. match_input keeps the picture's own shape, free takes the shape that suits what is in it. auto:1:1,4:5,16:9 takes the one of the list that keeps most, closest:1:1,4:5,16:9 the one nearest to the picture's own.",
         ),
         mode: str = Input(
             default="subject",
@@ -46,6 +46,10 @@ class Predictor(BasePredictor):
         labels: str = Input(
             default="",
             description="What the crop may be about, comma-separated: person, dog, cat, car, bicycle, bottle, chair … or face; with weights to prefer one: dog:3,person:1. Empty: anything.",
+        ),
+        focus: str = Input(
+            default="",
+            description="What the crop is about, where you know better: a point x,y, which comes to the middle, or a box x1,y1,x2,y2, which is kept whole; as fractions of the picture (0.42,0.3) or in pixels (420px,300px). Several, separated by semicolons, all count.",
         ),
         width: int | None = Input(
             default=None,
@@ -58,6 +62,18 @@ class Predictor(BasePredictor):
             description="Height of the crops in pixels. With width it also sets the shape; alone it keeps the shape.",
             ge=1,
             le=8192,
+        ),
+        multiple_of: int = Input(
+            default=1,
+            description="Width and height of the crops are multiples of this, as trainers want: 8, 16, 32, 64. The shape is as near as that allows.",
+            ge=1,
+            le=64,
+        ),
+        max_pixels: int | None = Input(
+            default=None,
+            description="The most pixels of a crop, width times height, such as 1048576. With upscale allow or pad smaller crops come out as large.",
+            ge=1024,
+            le=67108864,
         ),
         zoom: float | None = Input(
             default=None,
@@ -77,6 +93,10 @@ class Predictor(BasePredictor):
             ge=0,
             le=2,
         ),
+        position: str = Input(
+            default="auto",
+            description="Where in the crop the subject sits, as far as what is kept leaves that open: auto, center, a compass point (north, southwest …: on the lines of thirds), or x,y as fractions of the crop (0.5,0.33).",
+        ),
         output_format: str = Input(
             default="webp",
             description="File format of the crops; match_input keeps the picture's own where it can be written.",
@@ -92,6 +112,15 @@ class Predictor(BasePredictor):
             default="never",
             description="When a crop has fewer pixels than asked for: never enlarge (it comes out smaller), allow enlarging, or pad to the size.",
             choices=["never", "allow", "pad"],
+        ),
+        fit: str = Input(
+            default="crop",
+            description="What to do with what the shape leaves no room for. crop: cut it off. pad: keep all (with zoom, the subject) and fill the rest with background. auto: crop while nothing that matters is cut, else pad.",
+            choices=["crop", "pad", "auto"],
+        ),
+        background: str = Input(
+            default="auto",
+            description="What padding is filled with: a CSS colour (white, #f5f5f5), edge (the colour of the picture's border), blur (the picture itself, blurred) or transparent. auto: white, or transparent where the picture has transparency.",
         ),
         if_none: str = Input(
             default="saliency",
@@ -142,14 +171,20 @@ class Predictor(BasePredictor):
             aspect_ratio=aspect_ratio,
             mode=mode,
             labels=labels,
+            focus=focus,
             width=width,
             height=height,
+            multiple_of=multiple_of,
+            max_pixels=max_pixels,
             zoom=zoom,
             padding=padding,
             headroom=headroom,
+            position=position,
             output_format=output_format,
             output_quality=output_quality,
             upscale=upscale,
+            fit=fit,
+            background=background,
             if_none=if_none,
             max_crops=max_crops,
             order=order,
@@ -165,5 +200,6 @@ class Predictor(BasePredictor):
         self.record_metric("found", result.found())
         if dry_run:
             self.record_metric("detections", result.record()["detections"])
+            self.record_metric("focal_point", result.record()["focal_point"])
         # They stay until the next download begins; by then the server has read them.
         return [Path(file) for file in result.save(self.scratch.outputs)]

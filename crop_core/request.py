@@ -9,25 +9,37 @@ literals that Cog's parser needs, and a test holds the two together. The fields'
 from __future__ import annotations
 
 import difflib
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, fields
 from fractions import Fraction
 from typing import Any
 
 from crop_core.errors import RequestError
-from crop_core.request_text import FREE, MATCH_INPUT, MAX_RATIO, MAX_TEXT, parse_labels, parse_ratios, shown
+from crop_core.request_fields import BACKGROUND, FIT, an_input, check_choice, check_filling, check_number
+from crop_core.request_focus import FOCUS, POSITION, Focus, check_focus, parse_focus, parse_position
+from crop_core.request_sizes import (
+    MAX_ASKED_SIDE,
+    MAX_OUTPUT_PIXELS,
+    MAX_OUTPUT_SIDE,
+    MAX_PIXELS,
+    MULTIPLE_OF,
+    check_buckets,
+    check_sizes,
+)
+from crop_core.request_text import (
+    FREE,
+    MATCH_INPUT,
+    MAX_TEXT,
+    Filling,
+    parse_background,
+    parse_labels,
+    parse_ratios,
+    shown,
+    split_choice,
+)
 
 __all__ = ["FREE", "MATCH_INPUT", "MAX_OUTPUT_PIXELS", "MAX_OUTPUT_SIDE", "CropRequest", "inputs", "value_of"]
 
-MAX_ASKED_SIDE = 8192  # px; 8192 x 8192 is a 200 MB tensor, enough for a poster
-MAX_OUTPUT_SIDE = 16_383  # px; WebP's own limit
-MAX_OUTPUT_PIXELS = MAX_ASKED_SIDE**2  # an encoder takes some 40 bytes for each, and WebP fails beyond some 100 million
-
 DEFAULT_RATIOS = ("1:1",)
-
-
-def _input(default: Any, kind: type, help: str, **rules: Any) -> Any:
-    """Return a field: its default, what a value of it is (int, float, bool or str), help for a person, its bounds."""
-    return field(default=default, metadata={"kind": kind, "help": help, **rules})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,39 +50,43 @@ class CropRequest:
         RequestError: A value is of the wrong kind, out of bounds, or contradicts another.
     """
 
-    aspect_ratios: tuple[str, ...] = _input(
+    aspect_ratios: tuple[str, ...] = an_input(
         DEFAULT_RATIOS,
         str,
         "Shape of the crops, width:height: 1:1, 4:5, 16:9 or any other; several, comma-separated, give a crop each. "
-        "match_input keeps the picture's own shape, free takes the shape that suits what is in it.",
+        "match_input keeps the picture's own shape, free takes the shape that suits what is in it. auto:1:1,4:5,16:9 "
+        "takes the one of the list that keeps most, closest:1:1,4:5,16:9 the one nearest to the picture's own.",
     )
-    mode: str = _input(
+    mode: str = an_input(
         "subject",
         str,
         "subject: one crop of what matters. objects: one crop of each thing. faces: one crop of each face.",
         choices=("subject", "objects", "faces"),
     )
-    labels: str = _input(
+    labels: str = an_input(
         "",
         str,
         "What the crop may be about, comma-separated: person, dog, cat, car, bicycle, bottle, chair … or face; with "
         "weights to prefer one: dog:3,person:1. Empty: anything.",
     )
-    width: int | None = _input(
+    focus: str = FOCUS
+    width: int | None = an_input(
         None,
         int,
         "Width of the crops in pixels. With height it also sets the shape; alone it keeps the shape.",
         ge=1,
         le=MAX_ASKED_SIDE,
     )
-    height: int | None = _input(
+    height: int | None = an_input(
         None,
         int,
         "Height of the crops in pixels. With width it also sets the shape; alone it keeps the shape.",
         ge=1,
         le=MAX_ASKED_SIDE,
     )
-    zoom: float | None = _input(
+    multiple_of: int = MULTIPLE_OF
+    max_pixels: int | None = MAX_PIXELS
+    zoom: float | None = an_input(
         None,
         float,
         "0 keeps as much of the picture as the shape allows, 1 is as tight as the padding allows. "
@@ -78,60 +94,63 @@ class CropRequest:
         ge=0,
         le=1,
     )
-    padding: float = _input(
+    padding: float = an_input(
         0.1,
         float,
         "Room around the subject, as a fraction of its sides; the picture's border limits it.",
         ge=0,
         le=2,
     )
-    headroom: float = _input(
+    headroom: float = an_input(
         0.4, float, "Room above a face for the hair, as a fraction of the face's height.", ge=0, le=2
     )
-    output_format: str = _input(
+    position: str = POSITION
+    output_format: str = an_input(
         "webp",
         str,
         "File format of the crops; match_input keeps the picture's own where it can be written.",
         choices=(MATCH_INPUT, "webp", "jpg", "png", "avif"),
     )
-    output_quality: int = _input(85, int, "Quality of WebP, JPEG and AVIF, 1 to 100; PNG has none.", ge=1, le=100)
-    upscale: str = _input(
+    output_quality: int = an_input(85, int, "Quality of WebP, JPEG and AVIF, 1 to 100; PNG has none.", ge=1, le=100)
+    upscale: str = an_input(
         "never",
         str,
         "When a crop has fewer pixels than asked for: never enlarge (it comes out smaller), "
         "allow enlarging, or pad to the size.",
         choices=("never", "allow", "pad"),
     )
-    if_none: str = _input(
+    fit: str = FIT
+    background: str = BACKGROUND
+    if_none: str = an_input(
         "saliency",
         str,
         "When nothing is found: crop what stands out (saliency), the center, keep the full image, return nothing, "
         "or fail.",
         choices=("saliency", "center", "full_image", "empty", "error"),
     )
-    max_crops: int = _input(20, int, "The most crops that are returned.", ge=1, le=100)
-    order: str = _input(
+    max_crops: int = an_input(20, int, "The most crops that are returned.", ge=1, le=100)
+    order: str = an_input(
         "score",
         str,
         "Which objects or faces come first: the surest, the largest, or from left to right.",
         choices=("score", "area", "left_to_right"),
     )
-    preview: bool = _input(False, bool, "Also return the picture with its boxes and crop windows drawn.")
-    detector: str = _input(
+    preview: bool = an_input(False, bool, "Also return the picture with its boxes and crop windows drawn.")
+    detector: str = an_input(
         "auto",
         str,
         "fast: about a tenth of a second on a CPU. balanced: finds more small things, in three times the time. "
         "accurate: needs a GPU and extra weights. auto: the best that this machine does quickly.",
         choices=("auto", "fast", "balanced", "accurate"),
     )
-    score_threshold: float = _input(
+    score_threshold: float = an_input(
         0.3,
         float,
         "How confident the detector must be of a thing, 0 to 1; a lower value finds more, and more that is wrong.",
         ge=0,
         le=1,
     )
-    iou_threshold: float = _input(
+    iou_threshold: float = an_input(
         0.5,
         float,
         "Two boxes of one kind that share more than this part of their area (0 to 1) count as one thing.",
@@ -148,14 +167,18 @@ class CropRequest:
             if value is None and entry.default is None:
                 continue
             if "choices" in entry.metadata:
-                _check_choice(name, value, entry.metadata["choices"])
+                check_choice(name, value, entry.metadata["choices"])
             elif "ge" in entry.metadata:
-                _check_number(name, value, kind is int, entry.metadata["ge"], entry.metadata["le"])
+                check_number(name, value, kind is int, entry.metadata["ge"], entry.metadata["le"])
             elif kind is bool and not isinstance(value, bool):
                 raise RequestError(f"{name} is true or false, got {shown(value)}.")
         parse_labels(self.labels, self.mode)
         ratios = parse_ratios(self.aspect_ratios)
-        self._check_sizes(ratios)
+        check_focus(self.focus, self.position, self.mode, ratios)
+        wished = self.aspect_ratios != DEFAULT_RATIOS
+        check_sizes(self.width, self.height, ratios, wished, self.ratio_choice)
+        check_buckets(self.width, self.height, self.multiple_of, self.max_pixels, self.if_none)
+        check_filling(self.fit, self.background, self.upscale, self.output_format, ratios)
 
     @staticmethod
     def from_inputs(aspect_ratio: str = "1:1", **given: Any) -> CropRequest:
@@ -174,14 +197,24 @@ class CropRequest:
         for name in given:
             if name not in known:
                 close = difflib.get_close_matches(name, known, n=1)
-                hint = f" Did you mean {close[0]}?" if close else ""
-                raise RequestError(f"There is no input {name}.{hint} The inputs are {', '.join(known)}.")
+                hint = f"Did you mean {close[0]}?" if close else f"The inputs are {', '.join(known)}."
+                raise RequestError(f"There is no input {name}. {hint}")
         return CropRequest(aspect_ratios=tuple(aspect_ratio[: MAX_TEXT + 1].split(",")), **given)
 
     @property
     def label_weights(self) -> dict[str, float]:
         """Return each wanted label's weight; empty when any label will do."""
         return parse_labels(self.labels, self.mode)
+
+    @property
+    def foci(self) -> tuple[Focus, ...]:
+        """Return the points and boxes of `focus`."""
+        return parse_focus(self.focus)
+
+    @property
+    def place(self) -> tuple[float, float] | None:
+        """Return where in the window the subject's middle belongs, as fractions; none where nobody says."""
+        return parse_position(self.position)
 
     @property
     def ratios(self) -> tuple[tuple[str, Fraction | None], ...]:
@@ -195,36 +228,21 @@ class CropRequest:
         return parse_ratios(self.aspect_ratios)
 
     @property
+    def ratio_choice(self) -> str:
+        """Return how one of the ratios is taken: ``auto`` or ``closest``; empty where each gives a crop."""
+        return split_choice(self.aspect_ratios)[0]
+
+    @property
+    def filling(self) -> Filling:
+        """Return what padding is filled with."""
+        return parse_background(self.background)
+
+    @property
     def effective_zoom(self) -> float:
         """Return `zoom`, or the mode's default where it is unset."""
         if self.zoom is not None:
             return self.zoom
         return 0.0 if self.mode == "subject" else 1.0
-
-    def _check_sizes(self, ratios: tuple[tuple[str, Fraction | None], ...]) -> None:
-        for name, ratio in ratios:
-            if self.width is not None and self.height is not None:
-                # The default ratio may be nobody's wish: the two sides outrank it.
-                if name == FREE or (
-                    ratio is not None
-                    and self.aspect_ratios != DEFAULT_RATIOS
-                    and abs(self.width - self.height * ratio) > max(Fraction(1), ratio)
-                ):
-                    raise RequestError(
-                        f"width {self.width} and height {self.height} set the ratio, and aspect_ratio asks for {name}. "
-                        "Leave out one of the three."
-                    )
-            elif ratio is not None and (self.width or self.height):
-                other = self.width / ratio if self.width else (self.height or 0) * ratio
-                if other > MAX_OUTPUT_SIDE:
-                    raise RequestError(
-                        f"aspect_ratio {name} with {'width' if self.width else 'height'} {self.width or self.height} "
-                        f"makes a crop of more than {MAX_OUTPUT_SIDE} pixels a side. Ask for fewer pixels."
-                    )
-        if self.width and self.height and not 1 <= MAX_RATIO * Fraction(self.width, self.height) <= MAX_RATIO**2:
-            raise RequestError(
-                f"width {self.width} by height {self.height} is beyond {MAX_RATIO}:1. Bring the two closer together."
-            )
 
 
 def inputs() -> dict[str, Field[Any]]:
@@ -248,15 +266,3 @@ def value_of(entry: Field[Any], text: str) -> Any:
         return kind(text)
     except ValueError:
         return text
-
-
-def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise RequestError(f"{name} is one of {', '.join(choices)}; got {shown(value)}.")
-
-
-def _check_number(name: str, value: Any, whole: bool, low: float, high: float) -> None:
-    kind = "a whole number" if whole else "a number"
-    number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-    if not number or not low <= value <= high:
-        raise RequestError(f"{name} is {kind} from {low} to {high}, got {shown(value)}.")

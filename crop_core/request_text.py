@@ -1,4 +1,7 @@
-"""Labels and ratios as text: ``dog:3,person:1`` and ``4:5,16:9``, checked and read. Standard library only."""
+"""Labels, ratios and backgrounds as text: ``dog:3,person:1``, ``4:5,16:9``, ``#fff``, checked and read.
+
+Standard library only.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,16 @@ import math
 import re
 from fractions import Fraction
 
+from crop_core.css_color import Color, parse_color
 from crop_core.detection import FACE, LABELS, SALIENT
 from crop_core.errors import RequestError
 
+Filling = str | Color  # auto, edge or blur, or a colour
+FILLINGS = ("auto", "edge", "blur")
+
 MATCH_INPUT = "match_input"
 FREE = "free"
+RATIO_CHOICES = ("auto", "closest")  # before a list of ratios: one of them is taken
 
 KNOWN = (*LABELS, SALIENT)
 
@@ -57,23 +65,39 @@ def parse_labels(labels: str, mode: str) -> dict[str, float]:
     return weights
 
 
+def split_choice(texts: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """Return how one of the ratios is chosen, ``auto`` or ``closest``, and the ratios; empty for a crop of each."""
+    head, colon, rest = texts[0].strip().partition(":")
+    return (head, (rest, *texts[1:])) if colon and head in RATIO_CHOICES else ("", texts)
+
+
 def parse_ratios(texts: tuple[str, ...]) -> tuple[tuple[str, Fraction | None], ...]:
     """Return name and width over height of each ratio; repeats count once.
 
     Raises:
-        RequestError: One is neither `match_input`, `free` nor a ratio between 1:100 and 100:1.
+        RequestError: One is neither `match_input`, `free` nor a ratio between 1:100 and 100:1, or cannot be chosen.
     """
     if not isinstance(texts, tuple) or not all(isinstance(text, str) for text in texts):
         raise RequestError(f"aspect_ratios is a tuple of texts such as ('1:1', '16:9'), got {shown(texts)}.")
     if not 1 <= len(texts) <= MAX_RATIOS:
         raise RequestError(f"aspect_ratio takes 1 to {MAX_RATIOS} ratios, got {len(texts)}.")
     ratios: dict[str, Fraction | None] = {}
+    choice, texts = split_choice(texts)
     for text in texts:
         name = text.strip()
         match = _RATIO.fullmatch(name)
         if name in (MATCH_INPUT, FREE):
+            if choice:
+                raise RequestError(
+                    f"aspect_ratio {choice}: takes one of several ratios, and {name} is none. Leave {name} out."
+                )
             ratios[name] = None
             continue
+        if name.partition(":")[0] in RATIO_CHOICES or (choice and not name):
+            raise RequestError(
+                f"aspect_ratio {choice or name.partition(':')[0]} stands once, before a list of ratios: "
+                "auto:1:1,4:5,16:9 or closest:1:1,4:5,16:9."
+            )
         if not match:
             raise RequestError(
                 f"aspect_ratio is match_input, free or width:height such as 1:1 or 16:9, got {shown(name)}."
@@ -85,6 +109,21 @@ def parse_ratios(texts: tuple[str, ...]) -> tuple[tuple[str, Fraction | None], .
             raise RequestError(f"aspect_ratio lies between 1:{MAX_RATIO} and {MAX_RATIO}:1, got {shown(name)}.")
         ratios[name] = width / height
     return tuple(ratios.items())
+
+
+def parse_background(text: str) -> Filling:
+    """Return what `background` means; ``transparent`` is the colour (0, 0, 0, 0).
+
+    Raises:
+        RequestError: It is none of `FILLINGS` and no colour.
+    """
+    color = parse_color(text[:MAX_TEXT]) if isinstance(text, str) else None
+    if color is None and text not in FILLINGS:
+        raise RequestError(
+            "background is a CSS colour such as white, #f5f5f5 or rgb(0, 0, 0), or edge, blur, transparent or auto; "
+            f"got {shown(text)}."
+        )
+    return color or text
 
 
 def shown(value: object) -> str:

@@ -11,15 +11,18 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from crop_core.detection import Detection
 from crop_core.errors import OutputError
-from crop_core.frame.plan import CropPlan
+from crop_core.frame.focal_point import object_position
+from crop_core.frame.plan import FOCUS, CropPlan
 from crop_core.geometry import Size, Window
 from crop_core.picture_files import RECORD_NAME
+from crop_core.sidecars import beside, is_ending
 
 CONTRACT_VERSION = 1
 PREVIEW_NAME = "preview.jpg"
@@ -57,6 +60,8 @@ class CropResult:
         crops: In the order that the request asked for.
         preview: The picture with boxes and windows drawn, a JPEG, where asked for.
         note: What went another way than usual, such as a device whose memory ran out; mostly nothing.
+        sidecars: Ending -> bytes of what goes beside each crop, such as the picture's caption.
+        focal_point: What a crop of any shape should show, x and y as fractions of the picture.
     """
 
     source: str
@@ -69,10 +74,13 @@ class CropResult:
     crops: tuple[Crop, ...]
     preview: bytes | None = None
     note: str = ""
+    focal_point: tuple[float, float] = (0.5, 0.5)
+    sidecars: Mapping[str, bytes] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
-        """Return the object of detections.json; `note` is in it when there is one."""
-        note = {"note": self.note} if self.note else {}
+        """Return the object of detections.json; `note` and `sidecars` are in it when there are any."""
+        note: dict[str, Any] = {"note": self.note} if self.note else {}
+        note |= {"sidecars": list(self.sidecars)} if self.sidecars else {}
         return {
             "version": CONTRACT_VERSION,
             "source": self.source,
@@ -100,11 +108,24 @@ class CropResult:
                     "subjects": list(crop.plan.subjects),
                     "coverage": {str(index): round(share, 4) for index, share in enumerate(crop.plan.coverage)},
                     "rule": crop.plan.rule,
+                    "object_position": self.object_position(crop),
                 }
+                | _unusual(crop.plan)
                 for crop in self.crops
             ],
             "error": None,
+            "focal_point": [round(fraction, 4) for fraction in self.focal_point],
         } | note
+
+    def object_position(self, crop: Crop) -> str | None:
+        """Return the CSS `object-position` with which `object-fit: cover` shows the crop's window.
+
+        None where nothing does: the window is not the largest of its ratio, or the picture is turned, padded or not
+        cropped.
+        """
+        plan = crop.plan
+        other = plan.angle or plan.frame is not None or plan.rule == "full_image"
+        return None if other else object_position(plan.window, self.size)
 
     def crops_record(self) -> list[dict[str, Any]]:
         """Return what tells each crop from the others without its name: digest, length, ratio, window, size."""
@@ -118,6 +139,7 @@ class CropResult:
                 "output_size": [crop.plan.output_size.width, crop.plan.output_size.height],
                 "label": crop.plan.label,
                 "rule": crop.plan.rule,
+                "object_position": self.object_position(crop),
             }
             for crop in self.crops
         ]
@@ -135,9 +157,11 @@ class CropResult:
         for number, crop in enumerate(self.crops):
             x1, y1, x2, y2 = crop.window.xyxy
             head = f"{number:02d} {crop.plan.aspect_ratio}: {x2 - x1}x{y2 - y1} pixels from ({x1}, {y1}), for "
-            head += crop.plan.label if crop.plan.subjects else f"nothing that was found ({crop.plan.rule})"
+            what = crop.plan.label if crop.plan.subjects else f"nothing that was found ({crop.plan.rule})"
+            head += "the focus" if crop.plan.rule == FOCUS else what
             lines = [f"  {verdict}" for verdict in crop.plan.verdicts]
-            parts.append("\n".join([head, *(lines or ["  nothing to decide: the window has one place"])]))
+            why = [f"  ratio: {crop.plan.why_ratio}"] if crop.plan.why_ratio else []
+            parts.append("\n".join([head, *why, *(lines or ["  nothing to decide: the window has one place"])]))
         return "\n".join(parts)
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
@@ -164,10 +188,17 @@ class CropResult:
     def files(self) -> dict[str, bytes]:
         """Return name -> bytes of all that there is to write; detections.json is the last, as it names the others."""
         files = {crop.file: crop.data for crop in self.crops if crop.file is not None and crop.data is not None}
+        for name, (ending, data) in product(tuple(files), self.sidecars.items()):
+            files[beside(name, ending)] = data
         if self.preview is not None:
             files[PREVIEW_NAME] = self.preview
         files[RECORD_NAME] = (json.dumps(self.record(), indent=1) + "\n").encode()
         return files
+
+
+def _unusual(plan: CropPlan) -> dict[str, Any]:
+    """Return the keys that a crop has only where its request brought them about."""
+    return {} if plan.frame is None else {"frame": list(plan.frame.xyxy)}
 
 
 def failed_record(source: str, error: Exception) -> dict[str, Any]:
@@ -183,6 +214,7 @@ def failed_record(source: str, error: Exception) -> dict[str, Any]:
         "detections": [],
         "crops": [],
         "error": {"type": type(error).__name__, "message": str(error)},
+        "focal_point": None,
     }
 
 
@@ -195,7 +227,9 @@ def _written_before(folder: Path, source: str) -> set[str]:
         record = json.loads((folder / RECORD_NAME).read_bytes())
         if not source or record["source"] != source:
             return set()  # without a name, two pictures cannot be told apart
-        names = {crop["file"] for crop in record["crops"] if CROP_NAME.fullmatch(crop["file"])} | {PREVIEW_NAME}
+        names = {crop["file"] for crop in record["crops"] if CROP_NAME.fullmatch(crop["file"])}
+        endings = [ending for ending in record.get("sidecars", ()) if is_ending(ending)]
+        names |= {beside(name, ending) for name, ending in product(names, endings)} | {PREVIEW_NAME}
     except (OSError, ValueError, TypeError, LookupError):  # none, or no record of this contract
         return set()
     return {name for name in names if (folder / name).is_file()}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from crop_core.cut.background import filling_for
 from crop_core.cut.encode import encode, file_name, format_for
 from crop_core.cut.preview import Shown, draw_preview, tile_of
 from crop_core.cut.render import render
@@ -16,6 +17,7 @@ from crop_core.detect.detector import Detector
 from crop_core.detect.network_input import View
 from crop_core.detect.seen import Seen, with_opaque
 from crop_core.detection import WEAK_SCORE
+from crop_core.frame.focal_point import focal_point
 from crop_core.frame.output_size import check_together
 from crop_core.frame.plan import plan_crops
 from crop_core.frame.scene import Scene
@@ -79,12 +81,13 @@ def finish_picture(opened: Opened, request: CropRequest, source: str, dry_run: b
         check_together((plan.output_size for plan in plans), limits().max_crop_pixels)
     crops, shown = [], []
     output_format = format_for(request.output_format, photo.format)
+    filling = filling_for(request, output_format, photo.icc_profile)
     for index, plan in enumerate(plans):
         if dry_run:
             crops.append(Crop(plan, None, None))
             continue
         with _timed(timings, "render"):
-            cut = render(photo, plan, attempt.pixels)
+            cut = render(photo, plan, attempt.pixels, filling)
         with _timed(timings, "encode"):
             encoded = encode(cut, output_format, request.output_quality, photo.icc_profile)
         crops.append(Crop(plan, file_name(index, plan.label, plan.aspect_ratio, output_format), encoded))
@@ -105,6 +108,7 @@ def finish_picture(opened: Opened, request: CropRequest, source: str, dry_run: b
         tuple(crops),
         preview,
         attempt.note,
+        focal_point(scene),
     )
 
 

@@ -142,8 +142,8 @@ def test_the_workflow_fills_in_every_name(tmp_path: Path) -> None:
 # ---- the model's page
 
 
-def test_the_page_is_at_most_60_lines() -> None:
-    assert len(PAGE.splitlines()) <= 60
+def test_the_page_is_at_most_40_lines_beside_its_table() -> None:
+    assert len([line for line in PAGE.splitlines() if not line.startswith("|")]) <= 40
 
 
 def test_the_pages_table_has_every_input_and_its_default() -> None:
@@ -153,7 +153,7 @@ def test_the_pages_table_has_every_input_and_its_default() -> None:
     assert list(rows) == ["image", *inputs(), "dry_run"]
     assert rows.pop("dry_run") == "`false`"
     assert rows.pop("image") == ""
-    in_words = {"labels": "any", "width": "as cut", "height": "as cut", "zoom": "0 or 1"}
+    in_words = {"labels": "any", "focus": "", "max_pixels": "", "width": "as cut", "height": "as cut", "zoom": "0 or 1"}
     for name, said in rows.items():
         default = inputs()[name].default
         shown = ",".join(default) if isinstance(default, tuple) else str(default).lower()

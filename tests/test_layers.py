@@ -12,19 +12,24 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "crop_core"
 
 # A layer and the layers that it may import. A folder is one layer, a module at the top another.
-BASE = {"errors", "geometry", "device", "version", "picture_files"}
-ASKED = BASE | {"detection", "request", "request_text"}
+BASE = {"errors", "geometry", "device", "version", "picture_files", "sidecars"}
+ASKED = BASE | {"detection", "css_color", "request", "request_fields", "request_focus", "request_sizes", "request_text"}
 ROOMS = {"photo", "detect", "frame", "run", "cut"}
 WORKING = ASKED | ROOMS | {"result", "steps", "cropper"}
 LAYERS: dict[str, set[str]] = {
     "version": set(),
     "errors": set(),
     "picture_files": set(),
+    "sidecars": {"errors", "picture_files"},
     "geometry": set(),
     "device": {"errors"},
     "detection": {"geometry"},
-    "request_text": {"errors", "detection"},
-    "request": {"errors", "detection", "request_text"},
+    "css_color": set(),
+    "request_text": {"errors", "detection", "css_color"},
+    "request_fields": {"errors", "request_text"},
+    "request_focus": {"errors", "request_fields", "request_text"},
+    "request_sizes": {"errors", "request_fields", "request_text"},
+    "request": {"errors", "detection", "request_fields", "request_focus", "request_sizes", "request_text"},
     "photo": BASE,
     "detect": BASE | {"detection"},
     "frame": ASKED - {"device"},
@@ -43,10 +48,15 @@ PURE = (
     "errors",
     "geometry",
     "detection",
+    "css_color",
     "request",
+    "request_fields",
+    "request_focus",
+    "request_sizes",
     "request_text",
     "frame",
     "picture_files",
+    "sidecars",
 )  # they import the standard library and one another
 
 

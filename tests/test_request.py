@@ -49,7 +49,7 @@ def test_the_defaults_are_the_ones_of_the_design() -> None:
         ({"aspect_ratio": ""}, "match_input, free or width:height"),
         ({"aspect_ratio": "1:0"}, "A side of aspect_ratio cannot be zero, got '1:0'"),
         ({"aspect_ratio": "１:1"}, "width:height such as 1:1"),
-        ({"paddings": 1}, "There is no input paddings. Did you mean padding? The inputs are aspect_ratio, mode"),
+        ({"paddings": 1}, "There is no input paddings. Did you mean padding?"),
         ({"aspect_ratio": "0.001:1"}, "between 1:100 and 100:1"),
         ({"aspect_ratio": "99999:1"}, "between 1:100 and 100:1"),
         ({"aspect_ratio": "-1:1"}, "width:height"),
@@ -57,6 +57,22 @@ def test_the_defaults_are_the_ones_of_the_design() -> None:
         ({"aspect_ratio": ",".join(f"1:{n}" for n in range(1, 23))}, "1 to 20 ratios, got 22"),
         ({"aspect_ratio": None}, "aspect_ratio is text"),
         ({"aspect_ratio": 1.5}, "aspect_ratio is text"),
+        ({"aspect_ratio": "auto"}, "aspect_ratio auto stands once, before a list of ratios: auto:1:1,4:5,16:9"),
+        ({"aspect_ratio": "closest:"}, "aspect_ratio closest stands once, before a list of ratios"),
+        ({"aspect_ratio": "1:1,auto:4:5"}, "aspect_ratio auto stands once"),
+        ({"aspect_ratio": "auto:1:1,free"}, "aspect_ratio auto: takes one of several ratios, and free is none"),
+        ({"aspect_ratio": "closest:match_input,1:1"}, "Leave match_input out"),
+        ({"aspect_ratio": "auto:1:1", "width": 9, "height": 9}, "aspect_ratio asks for auto:1:1. Leave out one of"),
+        ({"multiple_of": 65}, "multiple_of is a whole number from 1 to 64, got 65"),
+        ({"max_pixels": 100}, "max_pixels is a whole number from 1024 to 67108864, got 100"),
+        ({"multiple_of": 64, "max_pixels": 4000}, "at least 4096 pixels, and max_pixels allows 4000"),
+        (
+            {"multiple_of": 64, "width": 1000},
+            "width 1000 is no multiple of 64, which multiple_of asks for. Take 960 or 1024.",
+        ),
+        ({"multiple_of": 64, "height": 10}, "height 10 is no multiple of 64, which multiple_of asks for. Take 64."),
+        ({"max_pixels": 2000, "width": 10}, "width sets the crops' size, and max_pixels bounds it"),
+        ({"multiple_of": 8, "if_none": "full_image"}, "Choose another if_none, or leave multiple_of out"),
         ({"labels": "unicorn"}, "labels names 'unicorn', which no detector here knows. Use COCO's 80 names"),
         ({"labels": "persn"}, "Did you mean person?"),
         ({"labels": "dog:much"}, "gives dog the weight 'much'"),
@@ -71,6 +87,13 @@ def test_the_defaults_are_the_ones_of_the_design() -> None:
         ({"width": 8192, "height": 8}, "beyond 100:1"),
         ({"width": 8192, "aspect_ratio": "1:50"}, "more than 16383 pixels a side"),
         ({"height": 8192, "aspect_ratio": "50:1"}, "more than 16383 pixels a side"),
+        ({"fit": "stretch"}, "fit is one of crop, pad, auto; got 'stretch'"),
+        ({"background": "whitish", "fit": "pad"}, "background is a CSS colour such as white, #f5f5f5"),
+        ({"background": None, "fit": "pad"}, "background is a CSS colour"),
+        ({"background": "white"}, "background fills what is added, and nothing is: set fit to pad or auto"),
+        ({"fit": "pad", "aspect_ratio": "1:1,free"}, "aspect_ratio free takes the shape of what it keeps"),
+        ({"fit": "pad", "background": "transparent", "output_format": "jpg"}, "jpg has no transparency"),
+        ({"upscale": "pad", "background": "#fff8", "output_format": "jpg"}, "jpg has no transparency"),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -81,6 +104,11 @@ def test_a_bad_input_gets_one_sentence_that_says_what_is_right(inputs: dict[str,
     assert sentence in message
     assert "\n" not in message
     assert len(message) <= 250
+
+
+def test_a_name_that_is_like_none_gets_the_names_of_all_inputs() -> None:
+    with pytest.raises(RequestError, match=r"There is no input zzzzzz\. The inputs are aspect_ratio, mode, .+\.$"):
+        CropRequest.from_inputs(zzzzzz=1)
 
 
 names = ["aspect_ratio", *(entry.name for entry in fields(CropRequest) if entry.name != "aspect_ratios")]
@@ -122,6 +150,14 @@ def test_labels_are_names_with_weights(labels: str, weights: dict[str, float]) -
 )
 def test_ratios_are_exact_and_repeats_count_once(text: str, ratios: tuple[tuple[str, Fraction | None], ...]) -> None:
     assert CropRequest.from_inputs(aspect_ratio=text).ratios == ratios
+
+
+@pytest.mark.parametrize(
+    ("text", "choice"), [("1:1,4:5", ""), ("auto:1:1,4:5", "auto"), ("closest:1:1,4:5", "closest")]
+)
+def test_a_word_before_a_list_of_ratios_says_how_one_is_chosen(text: str, choice: str) -> None:
+    request = CropRequest.from_inputs(aspect_ratio=text)
+    assert (request.ratio_choice, request.ratios) == (choice, (("1:1", Fraction(1)), ("4:5", Fraction(4, 5))))
 
 
 def test_width_and_height_make_the_ratio() -> None:

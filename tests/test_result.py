@@ -19,8 +19,10 @@ from crop_core.result import CROP_NAME, PREVIEW_NAME, RECORD_NAME, failed_record
 
 # The contract with programs: these keys, in this order, from version 1 on.
 KEYS = ["version", "source", "size", "format", "detector", "device", "timings_ms", "detections", "crops", "error"]
+KEYS += ["focal_point"]  # came later
 DETECTION_KEYS = ["id", "label", "score", "box", "landmarks"]
 CROP_KEYS = ["file", "aspect_ratio", "window", "output_size", "subjects", "coverage", "rule"]
+CROP_KEYS += ["object_position"]  # came later
 
 FACE = Detection(
     "face",
@@ -79,6 +81,7 @@ class TestRecord:
             "subjects": [0],
             "coverage": {"0": 1.0, "1": 0.1235},
             "rule": "subject",
+            "object_position": None,
         }
 
     def test_nothing_found_is_an_ordinary_record(self) -> None:

@@ -112,10 +112,23 @@ def test_the_metrics_tell_each_crop_from_the_others(server: Server) -> None:
     assert {one["sha256"] for one in told} == {hashlib.sha256(data).hexdigest() for data in files}
     assert {one["bytes"] for one in told} == {len(data) for data in files}
     for one, crop in zip(told, record["crops"], strict=True):
-        assert {key: one[key] for key in ("aspect_ratio", "window", "output_size", "rule")}.items() <= crop.items()
+        assert {
+            key: one[key] for key in ("aspect_ratio", "window", "output_size", "rule", "object_position")
+        }.items() <= crop.items()
     assert told[0]["label"] == "person"
     assert answer["metrics"]["found"].items() >= {"person": 1, "face": 1}.items()
     assert "detections" not in answer["metrics"]
+
+
+def test_what_the_caller_knows_reaches_the_crop(server: Server) -> None:
+    inputs = {"focus": "0.9,0.9", "position": "east", "aspect_ratio": "auto:1:3,1:2", "multiple_of": 16}
+    answer = server.predict(image=ASTRONAUT, **inputs, max_pixels=40_000, dry_run=True)
+    (crop,) = answer["metrics"]["crops"]
+    assert (crop["rule"], crop["aspect_ratio"], crop["object_position"]) == ("focus", "1:2", "100% 50%")
+    assert crop["output_size"] == [144, 272]
+    assert answer["metrics"]["focal_point"] == [0.9, 0.9]
+    refused = server.predict(image=ASTRONAUT, focus="0.9,0.9", mode="faces")
+    assert refused["error"].startswith("focus says what one crop is about, and mode faces makes a crop of each thing.")
 
 
 def test_a_dry_run_gives_the_record_alone_and_its_detections_in_the_metrics(server: Server) -> None:
@@ -123,6 +136,7 @@ def test_a_dry_run_gives_the_record_alone_and_its_detections_in_the_metrics(serv
     record, files = outputs(answer)
     assert files == []
     assert answer["metrics"]["detections"] == record["detections"]
+    assert answer["metrics"]["focal_point"] == record["focal_point"]
     assert [crop["file"] for crop in record["crops"]] == [None]
     assert answer["metrics"]["crops"][0]["sha256"] is None
 

@@ -61,12 +61,16 @@ class Ledger:
         inputs: The request's inputs for all pictures that bring none of their own.
         dry_run: Whether nothing is cut.
         retry_failed: Whether pictures that failed are tried again, whatever the error was.
+        sidecars: The endings of the files beside a picture that are copied beside its crops.
     """
 
-    def __init__(self, inputs: Mapping[str, Any], dry_run: bool, retry_failed: bool) -> None:
+    def __init__(
+        self, inputs: Mapping[str, Any], dry_run: bool, retry_failed: bool, sidecars: tuple[str, ...] = ()
+    ) -> None:
         self._inputs = dict(inputs)
         self._dry_run = dry_run
         self._retry_failed = retry_failed
+        self._more = (list(sidecars),) if sidecars else ()  # so that without any the keys are what they were before
         self._file = tempfile.NamedTemporaryFile(prefix="crop-core-", suffix=".sqlite")  # noqa: SIM115 (see close)
         self._db = sqlite3.connect(self._file.name, isolation_level=None)
         self._db.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; BEGIN;" + _SCHEMA)
@@ -113,7 +117,7 @@ class Ledger:
         error, request = listed.error, "{}"
         if error is None:
             request, error = self._request(json.dumps(dict(listed.inputs), sort_keys=True))
-        key = _hash(listed.address, listed.size, listed.mark, request, self._dry_run)
+        key = _hash(listed.address, listed.size, listed.mark, request, self._dry_run, *self._more)
         if self._db.execute("SELECT 1 FROM plan WHERE key = ?", (key,)).fetchone():
             self.repeated += 1
             return

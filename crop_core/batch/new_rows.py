@@ -7,7 +7,8 @@ from typing import Any
 
 from crop_core.batch.ledger import Ledger
 from crop_core.batch.progress import Progress, Summary
-from crop_core.batch.table import NUMBER, SCHEMA, Table
+from crop_core.batch.table import Table
+from crop_core.batch.table_schema import NUMBER, SCHEMA
 
 # Rows are made to last when so many wait, or after so long: a hundredth of the run, within these bounds.
 FLUSH_ROWS = 5_000

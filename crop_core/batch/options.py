@@ -19,6 +19,7 @@ class Options:
         column: A manifest's column of paths.
         device: Where the networks run.
         dry_run: Decide where to cut, write no crops.
+        sidecars: The endings of files beside a picture that are copied beside its crops.
         address: A Ray cluster's address; this machine alone when none.
         workers: How many; as many as fit when none.
         cores: Whole cores, and PyTorch threads, of each worker.
@@ -33,6 +34,7 @@ class Options:
     column: str
     device: str
     dry_run: bool
+    sidecars: tuple[str, ...] = ()
     address: str | None
     workers: int | None
     cores: int

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 from crop_core.batch.options import Options
-from crop_core.batch.table import NUMBER
+from crop_core.batch.table_schema import NUMBER
 from crop_core.batch.worker import WORK, Settings, Worker
 from crop_core.errors import CropError, RequestError
 from crop_core.run.threads import usable_cores

@@ -19,7 +19,8 @@ from crop_core.batch.ray_cluster import cropped, own_terminal, pool, started_ray
 from crop_core.batch.sources import list_sources
 from crop_core.batch.stop_signals import Stop, interruptible
 from crop_core.batch.storage import absolute, join
-from crop_core.batch.table import NUMBER, SENT_SCHEMA, TABLE, Table, row_of, table_of
+from crop_core.batch.table import TABLE, Table, row_of, table_of
+from crop_core.batch.table_schema import NUMBER, SENT_SCHEMA
 from crop_core.batch.worker import Settings
 from crop_core.errors import CropError, RequestError
 from crop_core.photo.limits import PREFIX, limits
@@ -49,7 +50,7 @@ def run_batch(options: Options) -> int:
         if number is not None and number < 1:
             raise RequestError(f"--{name} is at least 1, got {number}.")
     table = Table(options.out)
-    ledger = Ledger(options.inputs, options.dry_run, options.retry_failed)
+    ledger = Ledger(options.inputs, options.dry_run, options.retry_failed, options.sidecars)
     summary, stopped, listed = Summary(), False, False
     with own_terminal() as (out, err):
         progress = Progress(err, options.log_json)
@@ -127,6 +128,7 @@ def _work(
         options.dry_run,
         table.broken_off,
         {name: value for name, value in os.environ.items() if name.startswith(PREFIX)},
+        options.sidecars,
     )
     with started_ray(options) as ray:
         stop.listen()

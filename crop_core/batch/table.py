@@ -19,68 +19,18 @@ import pyarrow.parquet as pq
 
 from crop_core.batch.ledger import Ledger, Row
 from crop_core.batch.storage import TargetError, file_system, is_local, join, output_address, remove, write_bytes
+from crop_core.batch.table_schema import SCHEMA, is_known
 from crop_core.errors import CropError, RequestError
 from crop_core.picture_files import RECORD_NAME
 from crop_core.result import PREVIEW_NAME
+from crop_core.sidecars import beside
 from crop_core.version import __version__
 
 TABLE = "results.parquet"
 STATE = ".crop-core"
 ROWS_AT_ONCE = 2_000
-
-_PAIR = pa.list_(pa.int32())
-SCHEMA = pa.schema(
-    [
-        ("folder", pa.string()),  # below OUT, with the crops
-        ("address", pa.string()),  # the picture's
-        ("key", pa.string()),
-        ("request", pa.string()),  # JSON; the inputs that are no defaults
-        ("crop_core", pa.string()),  # the version that did it
-        ("version", pa.int32()),
-        ("source", pa.string()),
-        ("size", _PAIR),
-        ("format", pa.string()),
-        ("detector", pa.string()),
-        ("device", pa.string()),
-        ("timings_ms", pa.map_(pa.string(), pa.float64())),
-        (
-            "detections",
-            pa.list_(
-                pa.struct(
-                    [
-                        ("id", pa.int32()),
-                        ("label", pa.string()),
-                        ("score", pa.float64()),
-                        ("box", pa.list_(pa.float64())),
-                        ("landmarks", pa.list_(pa.list_(pa.float64()))),
-                    ]
-                )
-            ),
-        ),
-        (
-            "crops",
-            pa.list_(
-                pa.struct(
-                    [
-                        ("file", pa.string()),
-                        ("aspect_ratio", pa.string()),
-                        ("window", _PAIR),
-                        ("output_size", _PAIR),
-                        ("subjects", _PAIR),
-                        ("coverage", pa.map_(pa.string(), pa.float64())),
-                        ("rule", pa.string()),
-                    ]
-                )
-            ),
-        ),
-        ("error", pa.struct([("type", pa.string()), ("message", pa.string())])),
-        ("note", pa.string()),
-    ]
-)
 NEEDED = ("folder", "key", "request", "crops", "error")  # a table that lacks others was written before they came
-READ = ("folder", "address", "key", "request", "crops", "error")  # of what earlier runs did
-NUMBER = "number"  # of the picture in the ledger; a column on the way from a worker, not in the table
-SENT_SCHEMA = pa.schema([(NUMBER, pa.int64()), *SCHEMA])
+READ = (*NEEDED, "address", "sidecars")  # of what earlier runs did
 
 
 class Table:
@@ -232,13 +182,14 @@ class Table:
             with self._fs.open(file, "rb") as source:
                 table = pq.ParquetFile(source)
                 there = table.schema_arrow
-                known = [SCHEMA.field(name) for name in there.names if name in SCHEMA.names]
-                if list(there) != known or not set(NEEDED) <= set(there.names):
+                if not all(map(is_known, there)) or not set(NEEDED) <= set(there.names):
                     raise KeyError("its columns are others")
                 read = [name for name in columns if name in there.names]
                 for batch in table.iter_batches(batch_size=ROWS_AT_ONCE, columns=read):
                     arrays = [
-                        batch.column(entry.name) if entry.name in read else pa.nulls(batch.num_rows, entry.type)
+                        batch.column(entry.name).cast(entry.type)
+                        if entry.name in read
+                        else pa.nulls(batch.num_rows, entry.type)
                         for entry in schema
                     ]
                     yield pa.RecordBatch.from_arrays(arrays, schema=schema)
@@ -275,13 +226,16 @@ class Table:
 
 def rows_of(batch: pa.RecordBatch) -> Iterator[Row]:
     """Yield what the ledger needs to know of the rows."""
-    columns = [batch.column(name).to_pylist() for name in READ]
-    for folder, address, key, request, crops, error in zip(*columns, strict=True):
+    columns = [
+        batch.column(name).to_pylist() if name in batch.schema.names else [None] * batch.num_rows for name in READ
+    ]
+    for folder, key, request, crops, error, address, endings in zip(*columns, strict=True):
         files = [crop["file"] for crop in crops or () if crop["file"] is not None]
         if error is None and not (crops and not files):  # a dry run has crops without files
             files.append(RECORD_NAME)
             if json.loads(request).get("preview"):
                 files.append(PREVIEW_NAME)
+        files += [beside(crop["file"], ending) for crop in crops or () if crop["file"] for ending in endings or ()]
         kind, message = (error["type"], error["message"]) if error else (None, None)
         yield Row(folder, key, kind, tuple(files), message, address)
 

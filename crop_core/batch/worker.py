@@ -12,18 +12,20 @@ import os
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
 
-from crop_core.batch.storage import join, names_in, read_bytes, remove_files, write_bytes
-from crop_core.batch.table import NUMBER, SENT_SCHEMA, row_of, table_of
+from crop_core.batch.storage import SourceError, join, names_in, read_bytes, remove_files, write_bytes
+from crop_core.batch.table import row_of, table_of
+from crop_core.batch.table_schema import NUMBER, SENT_SCHEMA
 from crop_core.errors import CropError
 from crop_core.picture_files import RECORD_NAME
 from crop_core.request import CropRequest
 from crop_core.result import CROP_NAME, PREVIEW_NAME, CropResult, failed_record
 from crop_core.run.process_settings import FreedMemory, tune_process
+from crop_core.sidecars import beside, read_sidecars
 
 AHEAD = 4  # pictures that are read before their turn, and as many that are being written
 # Bytes of freed memory that a worker holds for its next pictures. Less would be cleared by the system again and again.
@@ -44,6 +46,7 @@ class Settings:
         threads: PyTorch's threads: the cores that the worker has.
         dry_run: Decide where to cut, and cut nothing.
         sweep: Whether a picture's folder may hold crops of a run that was broken off, of which no row tells.
+        sidecars: The endings of files beside a picture that are copied beside its crops.
         environment: The limits that the command's environment sets; on a cluster's other machines it is another.
     """
 
@@ -55,6 +58,7 @@ class Settings:
     dry_run: bool
     sweep: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
+    sidecars: tuple[str, ...] = ()
 
 
 class Worker:
@@ -112,13 +116,16 @@ class Worker:
 
         A folder with a record is whole: what an earlier request left there is taken away first.
         """
-        record = result if isinstance(result, dict) else result.record()
         folder = join(self._settings.out, work["folder"])
         try:
             old = set(work.get("old_files", ()))
             if self._settings.sweep:
-                old.update(name for name in names_in(folder) if is_output(name))
+                old.update(name for name in names_in(folder) if is_output(name, self._settings.sidecars))
             remove_files(folder, sorted(old, key=lambda name: name != RECORD_NAME))
+            if isinstance(result, CropResult) and self._settings.sidecars and not self._settings.dry_run:
+                found = read_sidecars(work["address"], self._settings.sidecars, _read_if_there)
+                result = replace(result, sidecars=found)
+            record = result if isinstance(result, dict) else result.record()
             if isinstance(result, CropResult) and not self._settings.dry_run:
                 for name, data in result.files().items():
                     write_bytes(join(folder, name), data, self._settings.aside)
@@ -127,9 +134,19 @@ class Worker:
         return row_of(work, record)
 
 
-def is_output(name: str) -> bool:
+def is_output(name: str, sidecars: tuple[str, ...] = ()) -> bool:
     """Return whether a file of a picture's folder has a name that this program gives."""
-    return name in (RECORD_NAME, PREVIEW_NAME) or CROP_NAME.fullmatch(name) is not None
+    of_crop = beside(name, "webp") if name.endswith(tuple("." + ending for ending in sidecars)) else name
+    return name in (RECORD_NAME, PREVIEW_NAME) or CROP_NAME.fullmatch(of_crop) is not None
+
+
+def _read_if_there(address: str) -> bytes | None:
+    try:
+        return read_bytes(address)
+    except SourceError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise
 
 
 def _unforeseen(error: Exception) -> CropError:

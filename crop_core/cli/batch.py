@@ -9,6 +9,7 @@ from typing import Any
 from crop_core.cli.inputs import Commands, add_inputs
 from crop_core.errors import CropError, RequestError
 from crop_core.picture_files import PICTURE_ENDINGS
+from crop_core.sidecars import parse_sidecars
 
 
 def add_parser(commands: Commands) -> None:
@@ -40,6 +41,7 @@ def crop_batch(
     out: str,
     device: str,
     dry_run: bool,
+    sidecars: str,
     column: str,
     address: str | None,
     workers: int | None,
@@ -64,6 +66,7 @@ def crop_batch(
         column=column,
         device=device,
         dry_run=dry_run,
+        sidecars=parse_sidecars(sidecars),
         address=address,
         workers=workers,
         cores=cores,

@@ -10,6 +10,7 @@ import sys
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -19,6 +20,7 @@ from crop_core.errors import CropError, ImageError, RequestError
 from crop_core.request import CropRequest
 from crop_core.result import CropResult, failed_record
 from crop_core.run.process_settings import tune_process
+from crop_core.sidecars import parse_sidecars, read_local, read_sidecars
 
 if TYPE_CHECKING:
     from crop_core.cropper import Cropper
@@ -45,6 +47,7 @@ def crop_pictures(
     out: Path,
     device: str,
     dry_run: bool,
+    sidecars: str,
     json_target: str | None,
     explain: bool,
     **inputs: Any,
@@ -52,7 +55,7 @@ def crop_pictures(
     """Crop the pictures and return the command's exit status."""
     from tqdm import tqdm
 
-    request = CropRequest.from_inputs(**inputs)
+    request, endings = CropRequest.from_inputs(**inputs), parse_sidecars(sidecars)
     for source in sources:
         if address := _ADDRESS.match(str(source)):  # Path made one slash of two
             given = f"{address[1]}://{address[2]}"
@@ -76,7 +79,7 @@ def crop_pictures(
         try:
             for picture, found in zip(bar, results, strict=True):
                 try:
-                    result = _kept(found, None if dry_run else picture.folder)
+                    result = _kept(found, picture, () if dry_run else endings, None if dry_run else picture.folder)
                     record = result.record()
                 except CropError as error:
                     failures += 1
@@ -131,14 +134,16 @@ def _results(
         yield unread.popleft() or found
 
 
-def _kept(found: CropResult | CropError, folder: Path | None) -> CropResult:
-    """Return the result, its files written into the folder if there is one.
+def _kept(found: CropResult | CropError, picture: Picture, endings: Sequence[str], folder: Path | None) -> CropResult:
+    """Return the result with its sidecars, its files written into the folder if there is one.
 
     Raises:
         CropError: It is none, or the folder does not take the files.
     """
     if isinstance(found, CropError):
         raise found
+    if endings:
+        found = replace(found, sidecars=read_sidecars(str(picture.path), endings, read_local))
     if folder is not None:
         found.save(folder)
     return found

@@ -19,9 +19,15 @@ else:
 
 
 def add_inputs(parser: argparse.ArgumentParser) -> None:
-    """Add every input of a request as an option, with the device and --dry-run."""
+    """Add every input of a request as an option, with --sidecars, the device and --dry-run."""
     for name, entry in inputs().items():
         add_input(parser, name, entry)
+    parser.add_argument(
+        "--sidecars",
+        default="",
+        metavar="ENDINGS",
+        help="copy the file beside a picture that has such an ending, photo.txt beside photo.jpg, beside each crop",
+    )
     parser.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run (auto)")
     parser.add_argument("--dry-run", action="store_true", help="decide where to cut, write no crops")
 

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from crop_core.cut.background import filled
 from crop_core.cut.resample import Source, resampled
 from crop_core.frame.plan import CropPlan
-from crop_core.geometry import Size
-from crop_core.photo.transparency import WHITE
+from crop_core.request_text import Filling
 
 
 @torch.inference_mode()
-def render(photo: Source, plan: CropPlan, device: torch.device) -> Tensor:
+def render(photo: Source, plan: CropPlan, device: torch.device, filling: Filling = "auto") -> Tensor:
     """Return the crop at its output size.
 
-    Padding is white, or transparent where the picture has alpha.
+    Args:
+        photo: The picture.
+        plan: Where to cut.
+        device: Where the crop is wanted.
+        filling: What is around the picture's pixels; ``auto`` is white, or transparent where the picture has alpha.
 
     Returns:
         uint8 tensor [3 or 4, height, width] on the device, RGB or RGBA.
@@ -27,13 +30,6 @@ def render(photo: Source, plan: CropPlan, device: torch.device) -> Tensor:
     Raises:
         ImageError: The picture is broken.
     """
-    content = resampled(photo, plan.window, plan.content_size).to(device)
-    return _padded(content, plan.output_size) if plan.output_size != plan.content_size else content
-
-
-def _padded(pixels: Tensor, size: Size) -> Tensor:
-    """Return the pixels in the middle of a canvas of `size`."""
-    height, width = pixels.shape[-2:]
-    left, top = (size.width - width) // 2, (size.height - height) // 2
-    sides = (left, size.width - width - left, top, size.height - height - top)
-    return F.pad(pixels, sides, value=WHITE if pixels.shape[0] == 3 else 0)
+    at = plan.shown_in
+    content = resampled(photo, plan.window, at.size).to(device)
+    return content if at.size == plan.output_size else filled(content, at, plan.output_size, filling)

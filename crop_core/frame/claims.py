@@ -86,6 +86,20 @@ def span_of(box: Box, axis: int) -> Span:
     return (window.x1, window.x2) if axis == 0 else (window.y1, window.y2)
 
 
+def placed_at(what: str, middle: float, at: float, length: int) -> Claim:
+    """Return the claim that a thing's middle lies at a fraction of the window, or as near to that as can be.
+
+    Args:
+        what: The thing, in words.
+        middle: Where its middle lies, pixels.
+        at: The fraction of the window, from its left or top.
+        length: The window's side, pixels.
+    """
+    start = round(middle - at * length)
+    place = "in the middle" if at == 0.5 else f"at {100 * at:.0f} % of the window"
+    return Claim(f"{what} {place}", (start, start + length), approach=True)
+
+
 def hull(spans: Sequence[Span]) -> Span:
     """Return the smallest span that holds all of them."""
     return min(low for low, _ in spans), max(high for _, high in spans)

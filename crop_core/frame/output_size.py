@@ -16,7 +16,10 @@ def output_sizes(window: Window, ratio: Fraction | None, request: CropRequest) -
     ratio = ratio or Fraction(window.width, window.height)
     width, height = request.width, request.height
     if width is None and height is None:
-        asked = _shrunk_into(window.size, Size(MAX_OUTPUT_SIDE, MAX_OUTPUT_SIDE))
+        whole = (
+            _of_area(request.max_pixels, ratio) if request.max_pixels and request.upscale != "never" else window.size
+        )
+        asked = _shrunk_into(whole, Size(MAX_OUTPUT_SIDE, MAX_OUTPUT_SIDE))
     elif width is not None and height is not None:
         asked = Size(width, height)
     elif width is not None:
@@ -24,7 +27,11 @@ def output_sizes(window: Window, ratio: Fraction | None, request: CropRequest) -
     else:
         assert height is not None
         asked = Size(min(MAX_OUTPUT_SIDE, max(1, round(height * ratio))), height)
-    asked = _shrunk_to_the_limit(asked)
+    return content_and_output(window, _shrunk_to_the_limit(asked, request), request)
+
+
+def content_and_output(window: Window, asked: Size, request: CropRequest) -> tuple[Size, Size]:
+    """Return what the window is resized to for a crop of the size asked for, and the crop's size, by `upscale`."""
     if request.upscale == "allow" or (asked.width <= window.width and asked.height <= window.height):
         return asked, asked
     content = Size(min(asked.width, window.width), min(asked.height, window.height))
@@ -37,16 +44,22 @@ def _shrunk_into(size: Size, limit: Size) -> Size:
     return Size(max(1, round(size.width * scale)), max(1, round(size.height * scale)))
 
 
-def _shrunk_to_the_limit(size: Size) -> Size:
+def _of_area(pixels: int, ratio: Fraction) -> Size:
+    """Return the largest size of the ratio with at most so many pixels."""
+    return Size(max(1, math.floor(math.sqrt(pixels * ratio))), max(1, math.floor(math.sqrt(pixels / ratio))))
+
+
+def _shrunk_to_the_limit(size: Size, request: CropRequest) -> Size:
     """Return the size scaled down, its ratio kept, until it has at most as many pixels as a crop may have."""
-    scale = math.sqrt(MAX_OUTPUT_PIXELS / (size.width * size.height))
+    most = min(request.max_pixels or MAX_OUTPUT_PIXELS, MAX_OUTPUT_PIXELS)
+    scale = math.sqrt(most / (size.width * size.height))
     return Size(math.floor(size.width * scale), math.floor(size.height * scale)) if scale < 1 else size
 
 
 def full_image_sizes(window: Window, request: CropRequest) -> tuple[Size, Size]:
     """Return the sizes of an uncropped picture: within `width` and `height`, the ratio kept."""
     asked = Size(request.width or MAX_OUTPUT_SIDE, request.height or MAX_OUTPUT_SIDE)
-    content = _shrunk_to_the_limit(_shrunk_into(window.size, asked))
+    content = _shrunk_to_the_limit(_shrunk_into(window.size, asked), request)
     padded = request.upscale == "pad" and request.width is not None and request.height is not None
     return content, asked if padded else content
 

@@ -15,6 +15,7 @@ from crop_core.frame.claims import (
     fits,
     holding,
     nearest,
+    placed_at,
     settle_claims,
     span_of,
 )
@@ -60,7 +61,16 @@ class Place:
     verdicts: tuple[Verdict, ...] = ()
 
 
-def best_place(things: Sequence[Thing], axis: int, extent: int, length: int, middle_at: float | None = None) -> Place:
+def best_place(
+    things: Sequence[Thing],
+    axis: int,
+    extent: int,
+    length: int,
+    middle_at: float | None = None,
+    *,
+    first: Sequence[Claim] = (),
+    at: float | None = None,
+) -> Place:
     """Return where a window must start to lose least of the things.
 
     The claims of `claims_on` narrow the places; within what they leave, as much weight as possible is kept.
@@ -74,10 +84,12 @@ def best_place(things: Sequence[Thing], axis: int, extent: int, length: int, mid
         length: The window's side, at most `extent`.
         middle_at: Where the window's middle should be, as far as what it keeps whole leaves that open; none for the
             rules of thumb of `composition`.
+        first: Claims that come before those of the things.
+        at: Where in the window the weightiest thing belongs, as a fraction; none where nobody says.
     """
     ranked = sorted(things, key=lambda thing: (-thing.weight, thing.ids))
-    room = (0, extent - length)
-    (low, high), verdicts = settle_claims(claims_on(ranked, axis, room, length), room, length, axis)
+    room, given = settle_claims(first, (0, extent - length), length, axis)
+    (low, high), verdicts = settle_claims(claims_on(ranked, axis, room, length, at), room, length, axis)
     voters = [_voter(thing, axis, length) for thing in ranked]
 
     def value(offset: int) -> float:
@@ -108,7 +120,7 @@ def best_place(things: Sequence[Thing], axis: int, extent: int, length: int, mid
         Verdict("xy"[axis], f"{thing.label} {thing.score:.2f}", HELD if voter.span in whole(offset) else GAVE_WAY)
         for thing, voter in zip(ranked, voters, strict=True)
     )
-    return Place(offset, verdicts + rest)
+    return Place(offset, given + verdicts + rest)
 
 
 def _holding_all(kept: Sequence[Thing], axis: int, room: Range, length: int) -> Range:
@@ -125,18 +137,19 @@ def _holding_all(kept: Sequence[Thing], axis: int, room: Range, length: int) -> 
     return room
 
 
-def claims_on(ranked: Sequence[Thing], axis: int, room: Range, length: int) -> list[Claim]:
+def claims_on(ranked: Sequence[Thing], axis: int, room: Range, length: int, at: float | None = None) -> list[Claim]:
     """Return what the things claim of a window's place, the most important first.
 
     All sure faces together with their heads and the air around them; the weightiest thing's own face and head; all
-    of the weightiest thing; where it cannot fit, the weightiest sure thing that can. A thing that outweighs all
-    faces comes before them.
+    of the weightiest thing; its place in the window, where the caller says one; where it cannot fit, the weightiest
+    sure thing that can. A thing that outweighs all faces comes before them.
 
     Args:
         ranked: The things, the weightiest first.
         axis: 0 for x, 1 for y.
         room: The offsets to choose from.
         length: The window's side, pixels.
+        at: Where in the window the weightiest thing belongs, as a fraction; none where nobody says.
     """
     main = _main_thing(ranked)
     body = span_of(main.box, axis)
@@ -148,6 +161,9 @@ def claims_on(ranked: Sequence[Thing], axis: int, room: Range, length: int) -> l
         parts = ((main.face, f"the face of the {main.label}"), (main.head, f"the head of the {main.label}"))
         claims += [Claim(what, span_of(part, axis)) for part, what in parts if part]
     claims.append(Claim(f"the {main.label} whole", body, slack))
+    if at is not None:
+        low, high = body if fits(body, length) else span_of(main.face or main.head or main.box, axis)
+        claims.append(placed_at(f"the {main.label}", (low + high) / 2, at, length))
     if slack:
         fitting = (one for one in ranked if one.score >= SURE_THING and fits(span_of(one.box, axis), length))
         other = next(fitting, None)
@@ -163,7 +179,16 @@ def _main_thing(ranked: Sequence[Thing]) -> Thing:
     return ranked[0]
 
 
-def place_holding(wants: Iterable[tuple[str, Box]], target: float, axis: int, extent: int, length: int) -> Place:
+def place_holding(
+    wants: Iterable[tuple[str, Box]],
+    target: float,
+    axis: int,
+    extent: int,
+    length: int,
+    *,
+    first: Sequence[Claim] = (),
+    last: Sequence[Claim] = (),
+) -> Place:
     """Return the place nearest to `target` from which a window holds the boxes, the first ones first.
 
     Args:
@@ -172,8 +197,10 @@ def place_holding(wants: Iterable[tuple[str, Box]], target: float, axis: int, ex
         axis: 0 for x, 1 for y.
         extent: The picture's side, pixels.
         length: The window's side, at most `extent`.
+        first: Claims that come before the wants.
+        last: Claims that come after them.
     """
-    claims = [Claim(what, span_of(box, axis), approach=True) for what, box in wants]
+    claims = [*first, *(Claim(what, span_of(box, axis), approach=True) for what, box in wants), *last]
     room, verdicts = settle_claims(claims, (0, extent - length), length, axis)
     return Place(min(max(round(target), room[0]), room[1]), verdicts)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from crop_core.detection import SALIENT, Detection
+from crop_core.frame.focus import FocusAreas, focus_in
 from crop_core.frame.mask_vote import Mask, is_denied, voted
 from crop_core.frame.subjects import Thing, subjects_among
 from crop_core.geometry import Box, Size
@@ -27,6 +28,7 @@ class Scene:
         voters: Things below the request's threshold. They have a say in where a window lies, by their little
             weight, and are no subjects.
         composition: The window that a person would draw; none where nobody says.
+        focus: What the caller says the crop is about; none where nobody says.
     """
 
     size: Size
@@ -34,6 +36,7 @@ class Scene:
     subjects: tuple[Thing, ...]
     voters: tuple[Thing, ...] = ()
     composition: Box | None = None
+    focus: FocusAreas | None = None
 
     @staticmethod
     def of(
@@ -51,6 +54,9 @@ class Scene:
             request: What the caller wants.
             composition: The window that a person would draw.
             mask: What stands out, rows of cells over the whole picture, 0 to 1; none where there was no doubt.
+
+        Raises:
+            RequestError: The request's focus lies outside of the picture.
         """
         detections = tuple(one for one in seen if one.score >= request.score_threshold)
         weak = tuple(seen[len(detections) :]) if request.mode == "subject" else ()
@@ -61,7 +67,7 @@ class Scene:
             subjects, voters = (tuple(one for one in some if one.label != SALIENT) for some in (subjects, voters))
         if mask is not None:
             subjects, voters = voted(subjects, size, mask), voted(voters, size, mask)
-        return Scene(size, detections, subjects, voters, composition)
+        return Scene(size, detections, subjects, voters, composition, focus_in(size, request))
 
 
 def _is_beyond_doubt(detection: Detection, size: Size, mask: Mask | None) -> bool:

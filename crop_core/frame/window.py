@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from crop_core.frame.claims import Verdict
+from crop_core.frame.claims import Verdict, placed_at
 from crop_core.frame.composition import well_placed
+from crop_core.frame.focus import FocusAreas, claims_of_focus
 from crop_core.frame.place_on_axis import Place, best_place, place_holding
 from crop_core.frame.subjects import Thing
 from crop_core.geometry import Box, Size, Window, union
@@ -30,7 +31,7 @@ class Placed:
 
 def exact_ratio(name: str, ratio: Fraction | None, size: Size) -> Fraction | None:
     """Return width over height; none for free."""
-    return Fraction(size.width, size.height) if name == MATCH_INPUT else ratio
+    return Fraction(size.width, size.height) if name == MATCH_INPUT and ratio is None else ratio
 
 
 def largest_size(size: Size, ratio: Fraction | None) -> Size:
@@ -42,7 +43,15 @@ def largest_size(size: Size, ratio: Fraction | None) -> Size:
     return Size(size.width, max(1, min(size.height, round(size.width / ratio))))
 
 
-def place_largest(things: Sequence[Thing], largest: Size, size: Size, composition: Box | None = None) -> Placed:
+def place_largest(
+    things: Sequence[Thing],
+    largest: Size,
+    size: Size,
+    composition: Box | None = None,
+    *,
+    focus: FocusAreas | None = None,
+    at: tuple[float, float] | None = None,
+) -> Placed:
     """Return the largest window at its best place; it touches two opposite borders, so it slides along one axis.
 
     Args:
@@ -50,10 +59,20 @@ def place_largest(things: Sequence[Thing], largest: Size, size: Size, compositio
         largest: The window's size.
         size: The picture's.
         composition: The window that a person would draw; it decides what the things leave open.
+        focus: What the caller says the crop is about; its claims come before those of the things.
+        at: Where in the window the weightiest thing belongs, as fractions; none where nobody says.
     """
-    middle_x, middle_y = composition.center if composition else (None, None)
-    x = best_place(things, 0, size.width, largest.width, middle_x) if largest.width < size.width else Place(0)
-    y = best_place(things, 1, size.height, largest.height, middle_y) if largest.height < size.height else Place(0)
+    middle = composition.center if composition else (None, None)
+
+    def place(axis: int, extent: int, length: int) -> Place:
+        if length == extent:
+            return Place(0)
+        first = claims_of_focus(focus, axis, length) if focus else []
+        if focus and not things:
+            return place_holding((), focus.start(axis, length), axis, extent, length, first=first)
+        return best_place(things, axis, extent, length, middle[axis], first=first, at=at[axis] if at else None)
+
+    x, y = place(0, size.width, largest.width), place(1, size.height, largest.height)
     window = Window(x.offset, y.offset, x.offset + largest.width, y.offset + largest.height)
     return Placed(window, x.verdicts + y.verdicts)
 
@@ -62,10 +81,35 @@ def zoom_in(
     focus: Sequence[Thing], largest: Placed, ratio: Fraction | None, size: Size, request: CropRequest
 ) -> Placed:
     """Return the window at the request's `zoom`, between the largest one and the subject with its padding."""
+    keep = union(thing.airy_box for thing in focus)
+    subject = union(thing.box for thing in focus)
+    faces = [thing.face for thing in focus if thing.face]
+    wants = [("the face" if len(faces) == 1 else "all faces together", union(faces))] if faces else []
+    wants += [("the subject whole", subject), ("the headroom", keep)]
+
+    def place(axis: int, extent: int, length: int, roomy: Box) -> Place:
+        at = [placed_at("the subject", subject.center[axis], request.place[axis], length)] if request.place else []
+        wanted = [*wants, ("the padding", roomy)]
+        return place_holding(wanted, well_placed(focus, axis, length), axis, extent, length, last=at)
+
+    return _closed_in(keep, place, largest, ratio, size, request)
+
+
+def _closed_in(
+    keep: Box,
+    place: Callable[[int, int, int, Box], Place],
+    largest: Placed,
+    ratio: Fraction | None,
+    size: Size,
+    request: CropRequest,
+) -> Placed:
+    """Return the window at the request's `zoom`, between the largest one and the box with its padding.
+
+    `place` says for an axis, the picture's side and the window's where the window starts; it is told the padded box.
+    """
     zoom, scene = request.effective_zoom, largest.window
     if zoom <= 0:
         return largest
-    keep = union(thing.airy_box for thing in focus)
     pad_x, pad_y = request.padding * keep.width, request.padding * keep.height
     roomy = keep.grown(pad_x, pad_y, pad_x, pad_y).clipped(size)
     if ratio is None:
@@ -74,17 +118,72 @@ def zoom_in(
     wanted = _between(scene.size, _smallest_around(roomy, ratio, scene.size), ratio, zoom)
     if wanted == scene.size:
         return largest
-    wants = [
-        ("the subject whole", union(thing.box for thing in focus)),
-        ("the headroom", keep),
-        ("the padding", roomy),
-    ]
-    faces = [thing.face for thing in focus if thing.face]
-    wants = [("the face" if len(faces) == 1 else "all faces together", union(faces)), *wants] if faces else wants
-    x = place_holding(wants, well_placed(focus, 0, wanted.width), 0, size.width, wanted.width)
-    y = place_holding(wants, well_placed(focus, 1, wanted.height), 1, size.height, wanted.height)
+    x = place(0, size.width, wanted.width, roomy)
+    y = place(1, size.height, wanted.height, roomy)
     window = Window(x.offset, y.offset, x.offset + wanted.width, y.offset + wanted.height)
     return Placed(window, x.verdicts + y.verdicts)
+
+
+def window_on_focus(
+    focus: FocusAreas,
+    things: Sequence[Thing],
+    voters: Sequence[Thing],
+    composition: Box | None,
+    ratio: Fraction | None,
+    size: Size,
+    request: CropRequest,
+) -> Placed:
+    """Return the window on what the caller named; what was detected decides what that leaves open.
+
+    With `zoom` it closes in on the boxes, or on the smallest thing that each point lies in; a point on nothing gives
+    the largest window.
+
+    Args:
+        focus: The caller's points and boxes.
+        things: What was detected.
+        voters: What was detected with less certainty; it has a say in where the window lies.
+        composition: The window that a person would draw.
+        ratio: Width over height; none for free.
+        size: The picture's.
+        request: Its `zoom` and `padding` count.
+    """
+    largest = place_largest((*things, *voters), largest_size(size, ratio), size, composition, focus=focus)
+    kept = [(f"the {thing.label} at the focus", thing.box) for thing in _things_at(focus, things)]
+    keep = aimed_at(focus, things)
+
+    def place(axis: int, extent: int, length: int, roomy: Box) -> Place:
+        first = claims_of_focus(focus, axis, length, kept)
+        return place_holding([("the padding", roomy)], focus.start(axis, length), axis, extent, length, first=first)
+
+    if ratio is None and request.zoom is None and composition is not None:
+        free = union((composition, keep)).clipped(size).outward()
+        first = [claims_of_focus(focus, axis, length, kept) for axis, length in ((0, free.width), (1, free.height))]
+        x = place_holding((), free.x1, 0, size.width, free.width, first=first[0])
+        y = place_holding((), free.y1, 1, size.height, free.height, first=first[1])
+        return Placed(Window(x.offset, y.offset, x.offset + free.width, y.offset + free.height))
+    if min(keep.width, keep.height) < 1:
+        return largest
+    return _closed_in(keep, place, largest, ratio, size, request)
+
+
+def aimed_at(focus: FocusAreas, things: Sequence[Thing]) -> Box:
+    """Return what a tight window holds: the boxes, the points, and the smallest thing that each point lies in."""
+    return union((focus.hull, *(thing.airy_box for thing in _things_at(focus, things))))
+
+
+def _things_at(focus: FocusAreas, things: Sequence[Thing]) -> list[Thing]:
+    around = [[thing for thing in things if Box(x, y, x, y).coverage(thing.box)] for x, y in focus.points]
+    return [min(found, key=lambda thing: (thing.box.area, thing.ids)) for found in around if found]
+
+
+def smallest_holding(window: Window, ratio: Fraction, size: Size) -> Window:
+    """Return the smallest window of the ratio that holds another one, as far as the picture allows."""
+    wanted = _smallest_around(window.box, ratio, largest_size(size, ratio))
+    x, y = (
+        place_holding([("it", window.box)], window.box.center[axis] - length / 2, axis, extent, length).offset
+        for axis, extent, length in ((0, size.width, wanted.width), (1, size.height, wanted.height))
+    )
+    return Window(x, y, x + wanted.width, y + wanted.height)
 
 
 def _smallest_around(box: Box, ratio: Fraction, largest: Size) -> Size:

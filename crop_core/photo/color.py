@@ -44,6 +44,21 @@ def converted_to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     return _converted(image, profile) or image
 
 
+def from_srgb(color: tuple[int, int, int, int], profile: bytes) -> tuple[int, int, int, int]:
+    """Return an sRGB colour, with its alpha, in the colours of an RGB profile; as it is where the profile is broken."""
+    try:
+        pixel = ImageCms.profileToProfile(
+            Image.new("RGB", (1, 1), color[:3]),
+            ImageCms.createProfile("sRGB"),
+            ImageCms.ImageCmsProfile(BytesIO(_bounded(profile))),
+        )
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return color
+    assert pixel is not None
+    red, green, blue = pixel.tobytes()
+    return red, green, blue, color[3]
+
+
 @lru_cache(maxsize=16)
 def is_srgb(profile: bytes) -> bool:
     """Return whether the profile leaves sRGB's colours as they are, to a step or two of 255, or is broken."""

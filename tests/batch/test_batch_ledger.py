@@ -178,9 +178,26 @@ def test_a_failure_that_no_source_names_any_more_goes_and_crops_stay(ledgers: An
     assert [ledger.stays("gone.jpg", failed), ledger.stays("kept.jpg", cropped)] == [False, True]
 
 
-def test_a_requests_plain_inputs_make_the_same_request() -> None:
-    request = CropRequest(mode="faces", aspect_ratios=("1:1", "4:5"), width=10, preview=True)
-    assert CropRequest.from_inputs(**plain_inputs(request)) == request
+def test_captions_that_are_asked_for_later_are_still_to_do() -> None:
+    keys = []
+    for sidecars in ((), ("txt",), ("txt", "caption")):
+        ledger = Ledger({}, False, False, sidecars)
+        (work,) = planned(ledger, CAT)
+        keys.append(work["key"])
+        ledger.close()
+    assert len(set(keys)) == 3
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        CropRequest(mode="faces", aspect_ratios=("1:1", "4:5"), width=10, preview=True),
+        CropRequest(aspect_ratios=("auto:1:1", "4:5"), focus="0.1,0.2;3px,4px", position="north", multiple_of=8),
+    ],
+    ids=["faces", "focus"],
+)
+def test_a_requests_plain_inputs_make_the_same_request(request_: CropRequest) -> None:
+    assert CropRequest.from_inputs(**plain_inputs(request_)) == request_
     assert plain_inputs(CropRequest()) == {}
 
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from objects import ObjectStore, object_store
 
-from crop_core import RequestError
+from crop_core import CropRequest, RequestError
 from crop_core.batch import remote_sources
 from crop_core.batch.sources import Listed, list_sources
 from crop_core.batch.storage import absolute
@@ -271,6 +271,18 @@ def test_a_manifest_gives_each_row_its_own_inputs(name: str, tmp_path: Path) -> 
     ]
     (entry,) = listed(written(tmp_path / name, rows))
     assert entry.inputs == {"width": 300, "zoom": 0.5, "aspect_ratio": "1:1", "preview": True}
+
+
+def test_a_row_says_what_its_picture_is_about_and_in_which_bucket_it_goes(tmp_path: Path) -> None:
+    columns = "image,focus,position,aspect_ratio,multiple_of,max_pixels"
+    row = 'a.jpg,"0.4,0.3;10px,20px,30px,40px",north,"closest:1:1,4:3",64,1048576'
+    (tmp_path / "list.csv").write_text(f"{columns}\n{row}\nb.jpg,,,,,\n")
+    one, other = listed(tmp_path / "list.csv")
+    request = CropRequest.from_inputs(**one.inputs)
+    assert [focus.numbers for focus in request.foci] == [(0.4, 0.3), (10, 20, 30, 40)]
+    assert (request.position, request.ratio_choice) == ("north", "closest")
+    assert (request.multiple_of, request.max_pixels) == (64, 1_048_576)
+    assert CropRequest.from_inputs(**other.inputs) == CropRequest()
 
 
 def test_a_manifests_relative_path_is_meant_from_its_own_folder(tmp_path: Path) -> None:

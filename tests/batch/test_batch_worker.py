@@ -23,7 +23,8 @@ from objects import object_store
 from crop_core import cropper
 from crop_core.batch.ledger import Ledger, Row
 from crop_core.batch.sources import Listed
-from crop_core.batch.table import NUMBER, SCHEMA, TABLE, Table, rows_of, table_of
+from crop_core.batch.table import TABLE, Table, rows_of, table_of
+from crop_core.batch.table_schema import NUMBER, SCHEMA
 from crop_core.batch.worker import LOST, WORK, Settings, Worker
 from crop_core.errors import RequestError
 from crop_core.run.memory_fallback import attempts
@@ -37,8 +38,11 @@ def crop_into() -> Callable[..., Crop]:
     workers: list[Worker] = []
     threads = torch.get_num_threads()
 
-    def into(out: str, dry_run: bool = False, sweep: bool = False, **environment: str) -> Crop:
-        settings = Settings(out, f"{out}/.crop-core/aside", "cpu", "fast", threads, dry_run, sweep, environment)
+    def into(
+        out: str, dry_run: bool = False, sweep: bool = False, sidecars: tuple[str, ...] = (), **environment: str
+    ) -> Crop:
+        aside = f"{out}/.crop-core/aside"
+        settings = Settings(out, aside, "cpu", "fast", threads, dry_run, sweep, environment, sidecars)
         worker = Worker(settings)
         if workers:
             worker._cropper = workers[0]._cropper
@@ -80,11 +84,32 @@ def files(folder: Path) -> list[str]:
 def test_a_row_holds_the_object_of_the_record_beside_the_crops(crop: Crop, out: Path) -> None:
     (row,) = crop(work("cat.jpg", request='{"aspect_ratio": "1:1,16:9"}'))
     record = json.loads((out / "cat.jpg" / "detections.json").read_text())
-    assert {name: row[name] for name in record} == record
+    assert {name: row[name] for name in record if name != "crops"} | {"crops": record["crops"]} == record
+    for one, told in zip(row["crops"], record["crops"], strict=True):
+        assert {key: value for key, value in one.items() if key in told or value is not None} == told
     assert row["note"] is None
     assert [crop["file"] for crop in row["crops"]] == ["00_cat_1x1.webp", "01_cat_16x9.webp"]
     assert row["crop_core"]
     assert set(row) == set(SCHEMA.names)
+
+
+def test_a_caption_is_written_beside_each_crop_and_is_known_to_a_later_run(
+    tmp_path: Path, crop_into: Callable[..., Crop]
+) -> None:
+    photo = tmp_path / "cat.jpg"
+    photo.write_bytes((SAMPLES / "cat.jpg").read_bytes())
+    photo.with_suffix(".txt").write_text("a cat")
+    crop = crop_into(str(tmp_path / "out"), sidecars=("txt", "caption"))
+    (row,) = crop({**work("cat.jpg"), "address": str(photo)})
+    assert files(tmp_path / "out" / "cat.jpg") == ["00_cat_1x1.txt", "00_cat_1x1.webp", "detections.json"]
+    assert row["sidecars"] == ["txt"]
+    row |= {"timings_ms": [], "crops": [{**one, "coverage": []} for one in row["crops"]]}
+    (known,) = rows_of(table_of([row]).to_batches()[0])
+    assert set(known.files) == {"00_cat_1x1.txt", "00_cat_1x1.webp", "detections.json"}
+    swept = crop_into(str(tmp_path / "out"), sweep=True, sidecars=("txt",))
+    photo.with_suffix(".txt").unlink()
+    swept({**work("cat.jpg"), "address": str(photo)})
+    assert files(tmp_path / "out" / "cat.jpg") == ["00_cat_1x1.webp", "detections.json"]
 
 
 def test_more_pictures_than_are_read_ahead_keep_their_order(crop: Crop, out: Path) -> None:
@@ -263,6 +288,22 @@ def test_the_failure_of_a_picture_that_is_gone_leaves_the_table_and_crops_stay(t
     ran(str(tmp_path), rows("bad", "worse", error="ImageError"), rows("good"), planned=("bad", "worse", "good"))
     ran(str(tmp_path), planned=("worse",))
     assert folders_in(tmp_path / TABLE) == [("worse", "k"), ("good", "k")]
+
+
+def test_a_table_from_before_a_crop_had_all_of_its_keys_is_gone_on_with(tmp_path: Path) -> None:
+    ran(str(tmp_path), rows("a"))
+    table = pq.read_table(tmp_path / TABLE)
+    at = table.schema.get_field_index("crops")
+    early = pa.list_(pa.struct(list(SCHEMA.field("crops").type.value_type)[:7]))
+    old = [{"file": "00_cat_1x1.webp", "aspect_ratio": "1:1", "window": [0, 0, 9, 9], "rule": "subject"}]
+    pq.write_table(table.set_column(at, pa.field("crops", early), pa.array([old], early)), tmp_path / TABLE)
+    ran(str(tmp_path), rows("b"))
+    found = pq.read_table(tmp_path / TABLE)
+    assert found.schema == SCHEMA
+    crops = {row["folder"]: row["crops"] for row in found.to_pylist()}
+    assert [(crop["file"], crop["window"], crop["frame"]) for crop in crops["a"]] == [
+        ("00_cat_1x1.webp", [0, 0, 9, 9], None)
+    ]
 
 
 def test_a_run_that_changes_nothing_leaves_the_table_alone(tmp_path: Path) -> None:

@@ -27,6 +27,12 @@ from crop_core.version import __version__
 INPUTS = (
     "mode",
     "labels",
+    "focus",
+    "position",
+    "multiple_of",
+    "max_pixels",
+    "fit",
+    "background",
     "aspect_ratio",
     "width",
     "height",
@@ -63,8 +69,9 @@ RECORD_KEYS = [
     "detections",
     "crops",
     "error",
+    "focal_point",
 ]
-CROP_KEYS = ["file", "aspect_ratio", "window", "output_size", "subjects", "coverage", "rule"]
+CROP_KEYS = ["file", "aspect_ratio", "window", "output_size", "subjects", "coverage", "rule", "object_position"]
 PICTURES = sorted(path for path in SAMPLES.iterdir() if path.suffix == ".jpg")
 FAST = ("--detector", "fast", "--device", "cpu")
 
@@ -118,13 +125,14 @@ def test_every_input_is_an_option(name: str, capsys: pytest.CaptureFixture[str])
     assert f"--{name.replace('_', '-')} " in _help(capsys) + " "
 
 
-def test_the_options_are_the_inputs_and_the_six_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_options_are_the_inputs_and_the_seven_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     words = _help(capsys).replace("[", " ").replace("]", " ").replace(",", " ").split()
     options = {word for word in words if word.startswith("--")}
     assert options == {f"--{name.replace('_', '-')}" for name in INPUTS} | {
         "--out",
         "--device",
         "--dry-run",
+        "--sidecars",
         "--json",
         "--explain",
         "--help",
@@ -266,6 +274,54 @@ def test_options_reach_the_crops(photos: Path, capsys: pytest.CaptureFixture[str
     assert crop["rule"] == "face"
     with Image.open(out / "astronaut.jpg" / crop["file"]) as image:
         assert (image.format, image.size) == ("PNG", (64, 64))
+
+
+def test_a_focus_decides_and_explain_says_what_it_displaced(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ("--focus", "0.9,0.9", "--aspect-ratio", "9:16", "--position", "west")
+    assert _crop(photos / "astronaut.jpg", "--dry-run", "--explain", *where) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "00 9:16: 288x512 pixels from (224, 0), for the focus"
+    assert "  across: the focus point: held" in lines
+    assert "  across: the focus point at 33 % of the window: held in part" in lines
+    assert "  across: the face: gave way" in lines
+
+
+def test_a_chosen_ratio_is_in_the_record_and_explained(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lists = ("--aspect-ratio", "auto:1:3,1:1", "--multiple-of", "64", "--max-pixels", "100000")
+    assert _crop(photos / "astronaut.jpg", "--dry-run", "--explain", *lists) == 0
+    assert "  ratio: 1:1 keeps 100 % of the subject and 100 % of the scene; 1:3 keeps" in capsys.readouterr().out
+    assert _crop(photos / "astronaut.jpg", "--dry-run", "--json", "-", *lists) == 0
+    (record,) = _records(capsys.readouterr().out)
+    (crop,) = record["crops"]
+    assert 0 < record["focal_point"][1] < 0.5
+    assert (crop["aspect_ratio"], crop["output_size"], crop["object_position"]) == ("1:1", [256, 256], "50% 50%")
+
+
+# ---- sidecars
+
+
+def test_a_caption_is_copied_beside_each_crop_and_goes_with_it(photos: Path) -> None:
+    out, picture = photos.parent / "out", photos / "astronaut.jpg"
+    (photos / "astronaut.txt").write_text("an astronaut")
+    assert _crop(picture, photos / "cat.jpg", "--out", out, "--sidecars", "txt", "--aspect-ratio", "1:1,4:5") == 0
+    names = ["00_person_1x1.txt", "00_person_1x1.webp", "01_person_4x5.txt", "01_person_4x5.webp", "detections.json"]
+    assert _files(out / "astronaut.jpg") == names
+    assert (out / "astronaut.jpg" / "01_person_4x5.txt").read_text() == "an astronaut"
+    assert not [name for name in _files(out / "cat.jpg") if name.endswith(".txt")]
+    assert json.loads((out / "astronaut.jpg" / "detections.json").read_text())["sidecars"] == ["txt"]
+    assert _crop(picture, "--out", out, "--aspect-ratio", "1:1") == 0
+    assert _files(out / "astronaut.jpg") == ["00_person_1x1.webp", "detections.json"]
+    assert (photos / "astronaut.txt").read_text() == "an astronaut"
+
+
+def test_a_caption_that_cannot_be_copied_fails_the_picture_alone(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "astronaut.txt").write_bytes(bytes(2**20 + 1))
+    pictures = (photos / "astronaut.jpg", photos / "cat.jpg")
+    assert _crop(*pictures, "--out", photos.parent / "out", "--sidecars", "txt") == 1
+    assert "astronaut.jpg: The .txt file beside the picture has 1048577 bytes" in capsys.readouterr().err
+    assert not (photos.parent / "out" / "astronaut.jpg").exists()
 
 
 # ---- sources

@@ -1,0 +1,80 @@
+"""How a field of a request is declared and checked, and the fields of filling. Standard library only.
+
+A field that stands here is as good as one that stands in `CropRequest`; it is here for room.
+"""
+
+from __future__ import annotations
+
+from dataclasses import field
+from fractions import Fraction
+from typing import Any
+
+from crop_core.errors import RequestError
+from crop_core.request_text import FREE, MATCH_INPUT, parse_background, shown
+
+
+def an_input(default: Any, kind: type, help: str, **rules: Any) -> Any:
+    """Return a field: its default, what a value of it is (int, float, bool or str), help for a person, its bounds."""
+    return field(default=default, metadata={"kind": kind, "help": help, **rules})
+
+
+FIT = an_input(
+    "crop",
+    str,
+    "What to do with what the shape leaves no room for. crop: cut it off. pad: keep all (with zoom, the subject) and "
+    "fill the rest with background. auto: crop while nothing that matters is cut, else pad.",
+    choices=("crop", "pad", "auto"),
+)
+BACKGROUND = an_input(
+    "auto",
+    str,
+    "What padding is filled with: a CSS colour (white, #f5f5f5), edge (the colour of the picture's border), blur (the "
+    "picture itself, blurred) or transparent. auto: white, or transparent where the picture has transparency.",
+)
+
+Ratios = tuple[tuple[str, Fraction | None], ...]
+
+
+def check_filling(fit: str, background: str, upscale: str, output_format: str, ratios: Ratios) -> None:
+    """Refuse what makes no sense of `fit` and `background` beside other inputs.
+
+    Raises:
+        RequestError: It does not, or `background` is none.
+    """
+    filling = parse_background(background)
+    if fit == "crop" and upscale != "pad" and filling != "auto":
+        raise RequestError(
+            f"background fills what is added, and nothing is: set fit to pad or auto, or upscale to pad, or leave "
+            f"background {shown(background)} out."
+        )
+    if fit != "crop" and any(name == FREE for name, _ in ratios):
+        raise RequestError(
+            f"fit {fit} fills a shape, and aspect_ratio free takes the shape of what it keeps. Ask for a ratio."
+        )
+    if isinstance(filling, tuple) and filling[3] < 255 and output_format not in (MATCH_INPUT, "webp", "png", "avif"):
+        raise RequestError(
+            f"{output_format} has no transparency for background {shown(background)}. Set output_format to png, webp "
+            "or avif, or take another background."
+        )
+
+
+def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Refuse a value that is none of the choices.
+
+    Raises:
+        RequestError: It is none.
+    """
+    if value not in choices:
+        raise RequestError(f"{name} is one of {', '.join(choices)}; got {shown(value)}.")
+
+
+def check_number(name: str, value: Any, whole: bool, low: float, high: float) -> None:
+    """Refuse a value that is no number from `low` to `high`.
+
+    Raises:
+        RequestError: It is none.
+    """
+    kind = "a whole number" if whole else "a number"
+    number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    if not number or not low <= value <= high:
+        raise RequestError(f"{name} is {kind} from {low} to {high}, got {shown(value)}.")

@@ -1,0 +1,99 @@
+"""How large crops may be asked for: `width`, `height`, `multiple_of`, `max_pixels`. Standard library only.
+
+A field that stands here is as good as one that stands in `CropRequest`.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from crop_core.errors import RequestError
+from crop_core.request_fields import an_input
+from crop_core.request_text import FREE, MAX_RATIO
+
+MAX_ASKED_SIDE = 8192  # px; 8192 x 8192 is a 200 MB tensor, enough for a poster
+MAX_OUTPUT_SIDE = 16_383  # px; WebP's own limit
+MAX_OUTPUT_PIXELS = MAX_ASKED_SIDE**2  # an encoder takes some 40 bytes for each, and WebP fails beyond some 100 million
+
+MULTIPLE_OF = an_input(
+    1,
+    int,
+    "Width and height of the crops are multiples of this, as trainers want: 8, 16, 32, 64. The shape is as near as "
+    "that allows.",
+    ge=1,
+    le=64,
+)
+MAX_PIXELS = an_input(
+    None,
+    int,
+    "The most pixels of a crop, width times height, such as 1048576. With upscale allow or pad smaller crops come "
+    "out as large.",
+    ge=1024,
+    le=MAX_OUTPUT_PIXELS,
+)
+
+Ratios = tuple[tuple[str, Fraction | None], ...]
+
+
+def check_sizes(width: int | None, height: int | None, ratios: Ratios, wished: bool, choice: str) -> None:
+    """Refuse sides that contradict the ratios, or would be too long.
+
+    Args:
+        width: As asked for, pixels.
+        height: The same.
+        ratios: Their names and width over height.
+        wished: Whether the caller named them: the sides outrank a default.
+        choice: How one of the ratios is taken; empty where each gives a crop.
+
+    Raises:
+        RequestError: They do.
+    """
+    for name, ratio in ratios:
+        if width is not None and height is not None:
+            if choice or name == FREE or (ratio is not None and wished and _differs(width, height, ratio)):
+                raise RequestError(
+                    f"width {width} and height {height} set the ratio, and aspect_ratio asks for "
+                    f"{choice + ':' if choice else ''}{name}. Leave out one of the three."
+                )
+        elif ratio is not None and (width or height):
+            other = width / ratio if width else (height or 0) * ratio
+            if other > MAX_OUTPUT_SIDE:
+                raise RequestError(
+                    f"aspect_ratio {name} with {'width' if width else 'height'} {width or height} "
+                    f"makes a crop of more than {MAX_OUTPUT_SIDE} pixels a side. Ask for fewer pixels."
+                )
+    if width and height and not 1 <= MAX_RATIO * Fraction(width, height) <= MAX_RATIO**2:
+        raise RequestError(f"width {width} by height {height} is beyond {MAX_RATIO}:1. Bring the two closer together.")
+
+
+def _differs(width: int, height: int, ratio: Fraction) -> bool:
+    return abs(width - height * ratio) > max(Fraction(1), ratio)
+
+
+def check_buckets(
+    width: int | None, height: int | None, multiple_of: int, max_pixels: int | None, if_none: str
+) -> None:
+    """Refuse multiples and a number of pixels that no crop can have beside the other inputs.
+
+    Raises:
+        RequestError: None can.
+    """
+    for name, side in (("width", width), ("height", height)):
+        if side is not None and max_pixels is not None:
+            raise RequestError(f"{name} sets the crops' size, and max_pixels bounds it. Leave out one of the two.")
+        if side is not None and side % multiple_of:
+            below = side - side % multiple_of
+            near = f"{below} or {below + multiple_of}" if below else f"{multiple_of}"
+            raise RequestError(
+                f"{name} {side} is no multiple of {multiple_of}, which multiple_of asks for. Take {near}."
+            )
+    if max_pixels is not None and multiple_of**2 > max_pixels:
+        raise RequestError(
+            f"multiple_of {multiple_of} makes crops of at least {multiple_of**2} pixels, and max_pixels allows "
+            f"{max_pixels}. Raise max_pixels, or lower multiple_of."
+        )
+    if multiple_of > 1 and if_none == "full_image":
+        raise RequestError(
+            f"if_none full_image keeps the picture as it is, whose sides need not be multiples of {multiple_of}. "
+            "Choose another if_none, or leave multiple_of out."
+        )
