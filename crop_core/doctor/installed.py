@@ -41,6 +41,21 @@ def weights_findings() -> list[Finding]:
     return [tried(f"weights {file}", partial(_check_weights, file), MEND_CROP_CORE) for file in SHA256]
 
 
+def engine_finding() -> Finding:
+    """Return what runs the networks on a CPU. Where it is PyTorch nothing is wrong, and a photo takes longer."""
+    from crop_core.detect.openvino_engine import openvino
+
+    package = openvino()
+    if package is not None:
+        return Finding("engine", True, f"OpenVINO {package.__version__.partition('-')[0]} runs the networks on a CPU")
+    return Finding(
+        "engine",
+        True,
+        "PyTorch runs the networks on a CPU too, in up to twice the time of OpenVINO, which is not installed or does "
+        "not load: pip install openvino",
+    )
+
+
 def _versions(found: dict[str, list[Distribution]]) -> Finding:
     versions = {name: several[0].version if several else "absent" for name, several in found.items()}
     text = f"Python {platform.python_version()}, " + ", ".join(f"{name} {v}" for name, v in versions.items())

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 
 from crop_core.doctor.finding import MEND_PAIR, Finding, runnable, tried
-from crop_core.doctor.installed import installed_findings, weights_findings
+from crop_core.doctor.installed import engine_finding, installed_findings, weights_findings
 from crop_core.doctor.on_device import device_findings
 from crop_core.doctor.one_detection import accurate_weights, check_detection
 
@@ -32,4 +32,4 @@ def environment(device: str) -> list[Finding]:
     weights = weights_findings()
     if not loads:
         return [*findings, *weights]
-    return [*findings, *device_findings(device), *weights, accurate_weights(device)]
+    return [*findings, *device_findings(device), engine_finding(), *weights, accurate_weights(device)]
