@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import get_model, get_model_weights
 
 from crop_core.detect.candidates import Candidates
 from crop_core.detect.network_input import View, by_shape, letterboxed
@@ -52,6 +51,8 @@ _LOAD_ERRORS = (
 
 def weights_path(name: str) -> Path:
     """Return where torchvision keeps the model's official COCO weights; the file may be absent."""
+    from torchvision.models import get_model_weights  # whoever asks for no model of torchvision's does not wait for it
+
     url: str = get_model_weights(name)["DEFAULT"].url
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
 
@@ -83,6 +84,8 @@ def load(name: str) -> nn.Module:
         WeightsError: The file is absent, its SHA-256 is not the one in its name, or it holds
             something else than this model's weights.
     """
+    from torchvision.models import get_model
+
     data = checked_file(name)
     try:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
@@ -134,6 +137,8 @@ def _as(value: Any, dtype: torch.dtype) -> Any:
 
 def coco_indices(name: str) -> list[int]:
     """Return, for each class index of the model, the index in `COCO_LABELS`, or -1 for none."""
+    from torchvision.models import get_model_weights
+
     categories = get_model_weights(name)["DEFAULT"].meta["categories"]
     return [COCO_LABELS.index(category) if category in COCO_LABELS else -1 for category in categories]
 
