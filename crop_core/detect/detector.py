@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from crop_core.detect import nanodet, torchvision_models, yunet
 from crop_core.detect.candidates import Candidates, Glance
 from crop_core.detect.composition_head import CompositionHead
-from crop_core.detect.engine import Engine, TorchEngine
+from crop_core.detect.engine import Engine
 from crop_core.detect.merge_boxes import all_settled
 from crop_core.detect.network_input import View
 from crop_core.detect.parallel_networks import TwoThreads, cores_are_free
@@ -222,9 +222,8 @@ class NanoDetDetector(Detector):
             sides: What a picture's longer side becomes for NanoDet-g, one look each, 416 px first.
         """
         on_cpu = objects.device.type == "cpu"
-        # At two sizes the object network has several times the face network's work. OpenVINO's threads share a layer
-        # in small parts and do not wait for one that is late.
-        super().__init__(common, at_once=on_cpu and len(sides) == 1 and isinstance(objects, TorchEngine))
+        # At two sizes the object network has several times the face network's work.
+        super().__init__(common, at_once=on_cpu and len(sides) == 1)
         self.name = "nanodet-g" if len(sides) == 1 else f"nanodet-g-{'-'.join(map(str, sides))}"
         # A CPU is busy with one picture, and several at once only wait for one another.
         self.batch = 1 if on_cpu else SMALL_BATCH

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import pickle
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,24 @@ _LOAD_ERRORS = (
 )
 
 
+def _models() -> Any:
+    """Return `torchvision.models`; whoever asks for none of them does not wait for its import.
+
+    Raises:
+        WeightsError: torchvision does not load.
+    """
+    try:
+        return import_module("torchvision.models")
+    except (ImportError, OSError, RuntimeError) as error:
+        raise WeightsError(
+            f"torchvision does not load ({str(error).partition(chr(10))[0]}), and the detector is one of its models. "
+            "Run crop-core doctor: it says why and what mends it. Or ask for the detector fast or balanced."
+        ) from error
+
+
 def weights_path(name: str) -> Path:
     """Return where torchvision keeps the model's official COCO weights; the file may be absent."""
-    from torchvision.models import get_model_weights  # whoever asks for no model of torchvision's does not wait for it
-
-    url: str = get_model_weights(name)["DEFAULT"].url
+    url: str = _models().get_model_weights(name)["DEFAULT"].url
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
 
 
@@ -84,12 +98,10 @@ def load(name: str) -> nn.Module:
         WeightsError: The file is absent, its SHA-256 is not the one in its name, or it holds
             something else than this model's weights.
     """
-    from torchvision.models import get_model
-
     data = checked_file(name)
     try:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        model: nn.Module = get_model(name, weights=None, weights_backbone=None)
+        model: nn.Module = _models().get_model(name, weights=None, weights_backbone=None)
         model.load_state_dict(state)
     except _LOAD_ERRORS as error:
         raise WeightsError(
@@ -137,9 +149,7 @@ def _as(value: Any, dtype: torch.dtype) -> Any:
 
 def coco_indices(name: str) -> list[int]:
     """Return, for each class index of the model, the index in `COCO_LABELS`, or -1 for none."""
-    from torchvision.models import get_model_weights
-
-    categories = get_model_weights(name)["DEFAULT"].meta["categories"]
+    categories = _models().get_model_weights(name)["DEFAULT"].meta["categories"]
     return [COCO_LABELS.index(category) if category in COCO_LABELS else -1 for category in categories]
 
 

@@ -22,6 +22,13 @@ from crop_core.detect.weights.load import SHA256, checked_bytes
 from crop_core.doctor.finding import MEND_CROP_CORE, MEND_PAIR, Finding, first_line, tried
 
 
+def torch_findings() -> tuple[list[Finding], bool]:
+    """Return the findings on PyTorch alone, which is all that a CPU needs, and whether it loads."""
+    found = {"torch": list(distributions(name="torch"))}
+    loads = tried("PyTorch loads", _load_torch, MEND_PAIR)
+    return [_versions(found), loads], loads.ok
+
+
 def installed_findings() -> tuple[list[Finding], bool]:
     """Return the findings on what is installed, and whether torch and torchvision load."""
     found = {name: list(distributions(name=name)) for name in ("torch", "torchvision")}
@@ -104,6 +111,12 @@ def _load() -> str:
             raise
         raise RuntimeError(f"{error} ({_operators_fault()})") from error
     return f"torch {torch.__version__}, torchvision {torchvision.__version__}"
+
+
+def _load_torch() -> str:
+    import torch
+
+    return f"torch {torch.__version__}"
 
 
 def _operators_fault() -> str:
