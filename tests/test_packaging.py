@@ -95,7 +95,7 @@ def _requirements() -> dict[str, str]:
 
 
 def _split(requirement: str) -> tuple[str, str]:
-    match = re.fullmatch(r"([A-Za-z0-9._-]+)(?:\[[a-z,]+\])?(.*)", requirement)
+    match = re.fullmatch(r"([A-Za-z0-9._-]+)(?:\[[a-z,]+\])?([^;]*)(?:;.*)?", requirement)
     assert match, requirement
     return match[1].lower().replace("_", "-"), match[2]
 

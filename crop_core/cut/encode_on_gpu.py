@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchvision.io import encode_jpeg as torchvision_encode_jpeg
 
 from crop_core.device import answers, is_out_of_memory
 from crop_core.photo.decode_on_gpu import stream_aside
@@ -40,6 +39,8 @@ def _encoded(pixels: Tensor, quality: int) -> Tensor:
         pixels: uint8 tensor [3, H, W], contiguous.
         quality: 1 to 100.
     """
+    from torchvision.io import encode_jpeg as torchvision_encode_jpeg  # for a GPU alone
+
     if pixels.device.type != "cuda":
         on_cpu: Tensor = torchvision_encode_jpeg(pixels, quality)
         return on_cpu

@@ -16,8 +16,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as T
 
 from crop_core.geometry import Size, Window
 from crop_core.photo.decode_on_gpu import means_of
@@ -78,8 +76,12 @@ def _on_device(pixels: Tensor, window: Window, size: tuple[int, int]) -> Tensor:
     cells = (max(1, window.height // (KEPT * size[1])), max(1, window.width // (KEPT * size[0])))
     if max(cells) > 1:
         part = means_of(part, cells)
-    resized: Tensor = T.resize(part, [size[1], size[0]], InterpolationMode.BICUBIC, antialias=True)
-    return resized
+    sides = [size[1], size[0]]
+    if part.device.type == "cpu":
+        return F.interpolate(part[None], sides, mode="bicubic", antialias=True)[0]
+    # No other device resizes bytes; bicubic's values may lie beyond theirs.
+    values = F.interpolate(part[None].float(), sides, mode="bicubic", antialias=True)[0]
+    return values.clamp_(0, 255).round_().to(part.dtype)
 
 
 def resampled_image(image: Image.Image, box: Part, size: tuple[int, int], pixels: Tensor | None = None) -> Tensor:

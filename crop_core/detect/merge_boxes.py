@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms, box_area
 
 from crop_core.detect.candidates import Candidates
+from crop_core.detect.overlap import areas_of, iou, nms
 from crop_core.detection import FACE, LABELS, Detection, Landmarks, in_order
 from crop_core.errors import DeviceError
 from crop_core.geometry import Box
@@ -68,12 +68,12 @@ def all_settled(
     wide = rows.double()
     groups = _groups(wide)
     near = max(iou_threshold, FUSED_IOU)  # who lets more of them stand wants them apart
-    kept = _nms(wide, groups, near)
+    kept = nms(wide[:, :4], groups, near)
     rows = _fused(wide, groups, kept, min(near, 0.99)).float().cpu()  # at 1 a box would not count for itself
     if not rows.isfinite().all():
         raise DeviceError("The network's scores are no numbers: the device does not compute right. Start anew.")
     if iou_threshold < near:
-        rows = rows[_nms(rows.double(), _groups(rows), iou_threshold)]
+        rows = rows[nms(rows[:, :4].double(), _groups(rows), iou_threshold)]
     rows = rows[rows[:, 4] >= score_threshold]
     return [_cleared(rows[rows[:, _PICTURE] == picture]) for picture in range(len(candidates))]
 
@@ -96,19 +96,6 @@ def _groups(rows: Tensor) -> Tensor:
     return rows[:, _PICTURE] * len(LABELS) + rows[:, 5]
 
 
-def _nms(rows: Tensor, groups: Tensor, iou_threshold: float) -> Tensor:
-    """Return the indices of the rows that NMS keeps in each group, in order.
-
-    Args:
-        rows: Double tensor [N, 17], the best first. batched_nms moves the boxes of each group apart, by so much that
-            single precision would lose tenths of a pixel.
-        groups: Tensor [N].
-        iou_threshold: 0 to 1.
-    """
-    kept: Tensor = batched_nms(rows[:, :4], rows[:, 4], groups, iou_threshold).sort().values
-    return kept
-
-
 def _fused(rows: Tensor, groups: Tensor, kept: Tensor, iou_threshold: float) -> Tensor:
     """Return the kept rows, each with the mean box and landmarks of the rows of its group that lie where it does.
 
@@ -122,25 +109,12 @@ def _fused(rows: Tensor, groups: Tensor, kept: Tensor, iou_threshold: float) -> 
     scores = rows[:, 4].square().clamp(min=torch.finfo(rows.dtype).tiny)  # even what is hopeless lies where it does
     for start in range(0, len(kept), _AT_ONCE):
         part = result[start : start + _AT_ONCE]
-        weights = (_iou(part, rows) - iou_threshold).clamp(min=0) * scores
+        weights = (iou(part, rows) - iou_threshold).clamp(min=0) * scores
         weights *= groups[kept[start : start + _AT_ONCE], None] == groups
         weights /= weights.sum(1, keepdim=True)
         for columns in (slice(0, 4), slice(6, _PICTURE)):
             part[:, columns] = weights @ rows[:, columns]
     return result
-
-
-def _iou(ones: Tensor, others: Tensor) -> Tensor:
-    """Return the intersection over union of every pair of rows, tensor [K, N].
-
-    One coordinate at a time, whose values lie side by side: four times as fast as torchvision's `box_iou`.
-    """
-    x1, y1, x2, y2 = ones[:, :4, None].unbind(1)
-    u1, v1, u2, v2 = others[:, :4].t().contiguous().unbind()
-    width = torch.minimum(x2, u2).sub_(torch.maximum(x1, u1)).clamp_(min=0)
-    shared = torch.minimum(y2, v2).sub_(torch.maximum(y1, v1)).clamp_(min=0).mul_(width)
-    iou: Tensor = shared / ((x2 - x1) * (y2 - y1) + (u2 - u1) * (v2 - v1) - shared)
-    return iou
 
 
 def _sorted_rows(rows: Tensor) -> Tensor:
@@ -159,9 +133,9 @@ def _second_names(rows: Tensor) -> Tensor:
     top_left = torch.maximum(boxes[:, None, :2], boxes[:, :2])
     bottom_right = torch.minimum(boxes[:, None, 2:], boxes[:, 2:])
     shared = (bottom_right - top_left).clamp(min=0).prod(-1)
-    part = is_face[:, None] & is_face & (shared > PART_SHARE * box_area(boxes)[:, None])
+    part = is_face[:, None] & is_face & (shared > PART_SHARE * areas_of(boxes)[:, None])
     other_label = (labels[:, None] != labels) & ~is_face[:, None] & ~is_face
-    twin = other_label & (_iou(rows, rows) > DUPLICATE_IOU)
+    twin = other_label & (iou(rows, rows) > DUPLICATE_IOU)
     second: Tensor = (weaker & (part | twin)).any(1)
     return second
 

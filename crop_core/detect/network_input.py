@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as T
+from torch.nn import functional as F
 
 from crop_core.geometry import Size
 
@@ -42,8 +42,23 @@ def letterboxed(pixels: Tensor, longest_side: int) -> Tensor:
     height, width = pixels.shape[-2:]
     scale = longest_side / max(height, width)
     size = [max(1, round(height * scale)), max(1, round(width * scale))]
-    resized: Tensor = T.resize(pixels[None], size, antialias=True)
-    return resized
+    return resized(pixels[None], size)
+
+
+def resized(batch: Tensor, size: Sequence[int]) -> Tensor:
+    """Return the pictures at another size, bilinear, antialiased, to the value as torchvision's `resize`.
+
+    Args:
+        batch: uint8 tensor [N, 3, H, W].
+        size: Height and width.
+
+    Returns:
+        uint8 tensor [N, 3, height, width].
+    """
+    if batch.device.type == "cpu":
+        return F.interpolate(batch, list(size), mode="bilinear", antialias=True)
+    # No other device resizes bytes.
+    return F.interpolate(batch.float(), list(size), mode="bilinear", antialias=True).round_().to(batch.dtype)
 
 
 def padded(batch: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchvision.ops import box_area, box_iou
 
 from crop_core.detect.candidates import Candidates
+from crop_core.detect.overlap import areas_of, iou
 from crop_core.detection import LABELS, PERSON, WEAK_SCORE
 from crop_core.geometry import Size
 
@@ -34,9 +34,9 @@ def is_clear(candidates: Candidates) -> Tensor:
     if not len(candidates.scores):
         return candidates.scores.new_zeros((), dtype=torch.bool)
     # What a thing would weigh, were it there: as `subject` weighs it, roughly.
-    weights = candidates.scores * box_area(candidates.boxes) * (candidates.scores >= WEAK_SCORE)
+    weights = candidates.scores * areas_of(candidates.boxes) * (candidates.scores >= WEAK_SCORE)
     best = weights.argmax(0, keepdim=True)  # an index that is a number would have to come to the host
-    others = box_iou(candidates.boxes[best], candidates.boxes)[0] < SAME_IOU
+    others = iou(candidates.boxes[best], candidates.boxes)[0] < SAME_IOU
     rivals = others & (weights > CLEAR_SHARE * weights[best])
     clear: Tensor = (candidates.scores[best] >= CLEAR_SCORE).all() & ~rivals.any()
     return clear

@@ -10,12 +10,12 @@ from __future__ import annotations
 import io
 import pickle
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import get_model, get_model_weights
 
 from crop_core.detect.candidates import Candidates
 from crop_core.detect.network_input import View, by_shape, letterboxed
@@ -50,9 +50,24 @@ _LOAD_ERRORS = (
 )
 
 
+def _models() -> Any:
+    """Return `torchvision.models`; whoever asks for none of them does not wait for its import.
+
+    Raises:
+        WeightsError: torchvision does not load.
+    """
+    try:
+        return import_module("torchvision.models")
+    except (ImportError, OSError, RuntimeError) as error:
+        raise WeightsError(
+            f"torchvision does not load ({str(error).partition(chr(10))[0]}), and the detector is one of its models. "
+            "Run crop-core doctor: it says why and what mends it. Or ask for the detector fast or balanced."
+        ) from error
+
+
 def weights_path(name: str) -> Path:
     """Return where torchvision keeps the model's official COCO weights; the file may be absent."""
-    url: str = get_model_weights(name)["DEFAULT"].url
+    url: str = _models().get_model_weights(name)["DEFAULT"].url
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
 
 
@@ -86,7 +101,7 @@ def load(name: str) -> nn.Module:
     data = checked_file(name)
     try:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        model: nn.Module = get_model(name, weights=None, weights_backbone=None)
+        model: nn.Module = _models().get_model(name, weights=None, weights_backbone=None)
         model.load_state_dict(state)
     except _LOAD_ERRORS as error:
         raise WeightsError(
@@ -134,7 +149,7 @@ def _as(value: Any, dtype: torch.dtype) -> Any:
 
 def coco_indices(name: str) -> list[int]:
     """Return, for each class index of the model, the index in `COCO_LABELS`, or -1 for none."""
-    categories = get_model_weights(name)["DEFAULT"].meta["categories"]
+    categories = _models().get_model_weights(name)["DEFAULT"].meta["categories"]
     return [COCO_LABELS.index(category) if category in COCO_LABELS else -1 for category in categories]
 
 

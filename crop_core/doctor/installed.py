@@ -22,6 +22,13 @@ from crop_core.detect.weights.load import SHA256, checked_bytes
 from crop_core.doctor.finding import MEND_CROP_CORE, MEND_PAIR, Finding, first_line, tried
 
 
+def torch_findings() -> tuple[list[Finding], bool]:
+    """Return the findings on PyTorch alone, which is all that a CPU needs, and whether it loads."""
+    found = {"torch": list(distributions(name="torch"))}
+    loads = tried("PyTorch loads", _load_torch, MEND_PAIR)
+    return [_versions(found), loads], loads.ok
+
+
 def installed_findings() -> tuple[list[Finding], bool]:
     """Return the findings on what is installed, and whether torch and torchvision load."""
     found = {name: list(distributions(name=name)) for name in ("torch", "torchvision")}
@@ -39,6 +46,21 @@ def installed_findings() -> tuple[list[Finding], bool]:
 def weights_findings() -> list[Finding]:
     """Return the findings on the shipped weights."""
     return [tried(f"weights {file}", partial(_check_weights, file), MEND_CROP_CORE) for file in SHA256]
+
+
+def engine_finding() -> Finding:
+    """Return what runs the networks on a CPU. Where it is PyTorch nothing is wrong, and a photo takes longer."""
+    from crop_core.detect.openvino_engine import openvino
+
+    package = openvino()
+    if package is not None:
+        return Finding("engine", True, f"OpenVINO {package.__version__.partition('-')[0]} runs the networks on a CPU")
+    return Finding(
+        "engine",
+        True,
+        "PyTorch runs the networks on a CPU too, in up to twice the time of OpenVINO, which is not installed or does "
+        "not load: pip install openvino",
+    )
 
 
 def _versions(found: dict[str, list[Distribution]]) -> Finding:
@@ -89,6 +111,12 @@ def _load() -> str:
             raise
         raise RuntimeError(f"{error} ({_operators_fault()})") from error
     return f"torch {torch.__version__}, torchvision {torchvision.__version__}"
+
+
+def _load_torch() -> str:
+    import torch
+
+    return f"torch {torch.__version__}"
 
 
 def _operators_fault() -> str:

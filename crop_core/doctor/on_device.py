@@ -25,8 +25,21 @@ if TYPE_CHECKING:
 PIXEL_TOLERANCE = 3.0  # of 255, the mean; decoders differ in how they enlarge the colour planes
 
 
-def device_findings(device: str) -> list[Finding]:
-    """Return the findings on the device of that name."""
+def is_for_gpu(device: str) -> bool:
+    """Return whether the device of that name is a GPU that PyTorch finds."""
+    try:
+        return resolve_device(device).type != "cpu"
+    except CropError:
+        return False
+
+
+def device_findings(device: str, torchvision: bool = True) -> list[Finding]:
+    """Return the findings on the device of that name.
+
+    Args:
+        device: One of `DEVICES`.
+        torchvision: Whether to examine torchvision's operators, too.
+    """
     import torch
 
     driver = _driver_cuda()
@@ -49,15 +62,15 @@ def device_findings(device: str) -> list[Finding]:
         return findings
     if resolved.type == "cuda":
         findings.append(_cudnn())
-    checks = (
-        ("a convolution", _check_convolution),
-        ("torchvision.ops.nms", _check_nms),
-        ("torchvision.ops.roi_align", _check_roi_align),
-    )
+    checks = [("a convolution", _check_convolution)]
+    if torchvision:
+        checks += [("torchvision.ops.nms", _check_nms), ("torchvision.ops.roi_align", _check_roi_align)]
     remedy = MEND_PAIR
     if cudnn_fault := next((one for one in findings if one.what == "cuDNN" and not one.ok), None):
         remedy = f"{cudnn_fault.found}. {cudnn_fault.remedy}"  # the likely cause of what fails below
     findings += [tried(f"{name} on {resolved.type}", partial(check, resolved), remedy) for name, check in checks]
+    if not torchvision:
+        return findings
     where = resolved.type if resolved.type == "cuda" else "cpu"  # MPS has no decoder of its own
     remedy = f"The CPU decodes instead, more slowly. {MEND_PAIR}"
     decoder = partial(_check_decoder, torch.device(where))

