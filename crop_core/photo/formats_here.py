@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from PIL import BmpImagePlugin, GifImagePlugin, Image
+from PIL import BmpImagePlugin, Image
 
 from crop_core.photo.decode import Source
 from crop_core.photo.file_format import refusing
+from crop_core.photo.gif import open_gif
 from crop_core.photo.jpeg import open_jpeg
 from crop_core.photo.png import open_png
 
@@ -18,7 +19,7 @@ _OPENERS: dict[str, Callable[[bytes], Image.Image]] = {
     "JPEG": open_jpeg,
     "PNG": open_png,
     "BMP": lambda data: BmpImagePlugin.BmpImageFile(Source(data)),
-    "GIF": lambda data: GifImagePlugin.GifImageFile(Source(data)),
+    "GIF": open_gif,
 }
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from crop_core.errors import ImageError, SettingError
 
 PREFIX = "CROP_CORE_"
+_GIF_PIXELS = 89_000_000  # of more Pillow warns, on the standard error of whoever uses this package
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,8 @@ def check_exif(length: int) -> None:
 def max_pixels_of(kind: str) -> int:
     """Return the most pixels that a picture of that format may have."""
     most = limits()
+    if kind == "GIF":
+        return min(most.max_pixels, most.max_pixels_at_once, _GIF_PIXELS)
     return most.max_pixels if kind == "JPEG" else min(most.max_pixels, most.max_pixels_at_once)
 
 

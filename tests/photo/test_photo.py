@@ -128,7 +128,14 @@ class TestLimits:
     def test_a_gif_whose_frame_blows_it_up_is_refused(self) -> None:
         screen = b"GIF89a" + struct.pack("<HHBBB", 1, 1, 0, 0, 0)
         frame = b"," + struct.pack("<HHHHB", 0, 0, 65_535, 65_535, 0) + b"\x02\x02\x44\x01\0;"
-        with pytest.raises(ImageError, match="at most 100 megapixels"):
+        with pytest.raises(ImageError, match="at most 89 megapixels"):
+            open_photo(screen + frame)
+
+    @pytest.mark.parametrize("between", [b"", b"!\xfe\3abc\0" * 3, b"!\xf9\4\0\0\0\0\0"])
+    def test_a_gif_whose_frame_is_somewhat_too_large_is_refused_without_a_warning(self, between: bytes) -> None:
+        screen = b"GIF89a" + struct.pack("<HHBBB", 1, 1, 0x80, 0, 0) + bytes(6) + between
+        frame = b"," + struct.pack("<HHHHB", 0, 0, 9_500, 10_000, 0) + b"\x02\x02\x44\x01\0;"
+        with pytest.raises(ImageError, match="9500x10000 pixels"):
             open_photo(screen + frame)
 
     def test_a_window_of_a_picture_within_the_limits_is_no_bomb(self, monkeypatch: pytest.MonkeyPatch) -> None:
