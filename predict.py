@@ -102,6 +102,15 @@ class Predictor(BasePredictor):
             default="auto",
             description="What padding is filled with: a CSS colour (white, #f5f5f5), edge (the colour of the picture's border), blur (the picture itself, blurred) or transparent. auto: white, or transparent where the picture has transparency.",
         ),
+        redact: str = Input(
+            default="none",
+            description="Hide what redact_labels names, in the crops and the preview: blur it, or pixelate it. What the detector does not find is not hidden.",
+            choices=["none", "blur", "pixelate"],
+        ),
+        redact_labels: str = Input(
+            default="face",
+            description="What redact hides, comma-separated: face, person, car, tv, laptop …",
+        ),
         if_none: str = Input(
             default="saliency",
             description="When nothing is found: crop what stands out (saliency), the center, keep the full image, return nothing, or fail.",
@@ -161,6 +170,8 @@ class Predictor(BasePredictor):
             upscale=upscale,
             fit=fit,
             background=background,
+            redact=redact,
+            redact_labels=redact_labels,
             if_none=if_none,
             max_crops=max_crops,
             order=order,

@@ -13,8 +13,19 @@ from dataclasses import Field, dataclass, fields
 from fractions import Fraction
 from typing import Any
 
+from crop_core.detection import FACE
 from crop_core.errors import RequestError
-from crop_core.request_fields import BACKGROUND, FIT, an_input, check_choice, check_filling, check_number
+from crop_core.request_fields import (
+    BACKGROUND,
+    FIT,
+    REDACT,
+    REDACT_LABELS,
+    an_input,
+    check_choice,
+    check_filling,
+    check_number,
+    check_redacting,
+)
 from crop_core.request_text import (
     FREE,
     MATCH_INPUT,
@@ -110,6 +121,8 @@ class CropRequest:
     )
     fit: str = FIT
     background: str = BACKGROUND
+    redact: str = REDACT
+    redact_labels: str = REDACT_LABELS
     if_none: str = an_input(
         "saliency",
         str,
@@ -161,10 +174,12 @@ class CropRequest:
                 check_number(name, value, kind is int, entry.metadata["ge"], entry.metadata["le"])
             elif kind is bool and not isinstance(value, bool):
                 raise RequestError(f"{name} is true or false, got {shown(value)}.")
-        parse_labels(self.labels, self.mode)
+        if self.label_weights and self.mode == "faces" and FACE not in self.label_weights:
+            raise RequestError("mode faces crops faces only, and labels leaves them out. Leave labels empty.")
         ratios = parse_ratios(self.aspect_ratios)
         self._check_sizes(ratios)
         check_filling(self.fit, self.background, self.upscale, self.output_format, ratios)
+        check_redacting(self.redact, self.redact_labels)
 
     @staticmethod
     def from_inputs(aspect_ratio: str = "1:1", **given: Any) -> CropRequest:
@@ -190,7 +205,7 @@ class CropRequest:
     @property
     def label_weights(self) -> dict[str, float]:
         """Return each wanted label's weight; empty when any label will do."""
-        return parse_labels(self.labels, self.mode)
+        return parse_labels(self.labels)
 
     @property
     def ratios(self) -> tuple[tuple[str, Fraction | None], ...]:
@@ -202,6 +217,11 @@ class CropRequest:
             ratio = Fraction(self.width, self.height)
             return ((f"{ratio.numerator}:{ratio.denominator}", ratio),)
         return parse_ratios(self.aspect_ratios)
+
+    @property
+    def hidden_labels(self) -> frozenset[str]:
+        """Return the labels of what the crops must not show; empty where `redact` is none."""
+        return frozenset() if self.redact == "none" else frozenset(parse_labels(self.redact_labels, "redact_labels"))
 
     @property
     def filling(self) -> Filling:

@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 from crop_core.errors import RequestError
-from crop_core.request_text import FREE, MATCH_INPUT, parse_background, shown
+from crop_core.request_text import FREE, MATCH_INPUT, parse_background, parse_labels, shown
 
 
 def an_input(default: Any, kind: type, help: str, **rules: Any) -> Any:
@@ -31,6 +31,15 @@ BACKGROUND = an_input(
     "What padding is filled with: a CSS colour (white, #f5f5f5), edge (the colour of the picture's border), blur (the "
     "picture itself, blurred) or transparent. auto: white, or transparent where the picture has transparency.",
 )
+
+REDACT = an_input(
+    "none",
+    str,
+    "Hide what redact_labels names, in the crops and the preview: blur it, or pixelate it. What the detector does not "
+    "find is not hidden.",
+    choices=("none", "blur", "pixelate"),
+)
+REDACT_LABELS = an_input("face", str, "What redact hides, comma-separated: face, person, car, tv, laptop …")
 
 Ratios = tuple[tuple[str, Fraction | None], ...]
 
@@ -56,6 +65,21 @@ def check_filling(fit: str, background: str, upscale: str, output_format: str, r
             f"{output_format} has no transparency for background {shown(background)}. Set output_format to png, webp "
             "or avif, or take another background."
         )
+
+
+def check_redacting(redact: str, labels: str) -> None:
+    """Refuse what makes no sense of `redact` and `redact_labels`.
+
+    Raises:
+        RequestError: A label is unknown, or there is nothing to hide.
+    """
+    named = parse_labels(labels, "redact_labels")
+    if redact == "none" and labels != REDACT_LABELS.default:
+        raise RequestError("redact_labels says what to hide, and redact is none: set redact to blur or pixelate.")
+    if not named:
+        raise RequestError("redact_labels names nothing to hide. Name for instance face or face,person.")
+    if ":" in labels:
+        raise RequestError("redact_labels takes labels without weights: what is named is hidden.")
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from crop_core.detection import Detection
 from crop_core.errors import OutputError
 from crop_core.frame.plan import CropPlan
-from crop_core.geometry import Size, Window
+from crop_core.geometry import Box, Size, Window
 from crop_core.picture_files import RECORD_NAME
 
 CONTRACT_VERSION = 1
@@ -30,11 +30,15 @@ CROP_NAME = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """One crop: where it was cut, and the encoded file; both `file` and `data` are none in a dry run."""
+    """One crop: where it was cut, the encoded file, and what was hidden in it.
+
+    `file` and `data` are none in a dry run; `redacted` are boxes in upright source pixels, none where nobody asked.
+    """
 
     plan: CropPlan
     file: str | None
     data: bytes | None
+    redacted: tuple[Box, ...] | None = None
 
     @property
     def window(self) -> Window:
@@ -101,7 +105,7 @@ class CropResult:
                     "coverage": {str(index): round(share, 4) for index, share in enumerate(crop.plan.coverage)},
                     "rule": crop.plan.rule,
                 }
-                | _unusual(crop.plan)
+                | _unusual(crop)
                 for crop in self.crops
             ],
             "error": None,
@@ -171,9 +175,14 @@ class CropResult:
         return files
 
 
-def _unusual(plan: CropPlan) -> dict[str, Any]:
+def _unusual(crop: Crop) -> dict[str, Any]:
     """Return the keys that a crop has only where its request brought them about."""
-    return {} if plan.frame is None else {"frame": list(plan.frame.xyxy)}
+    keys: dict[str, Any] = {}
+    if crop.plan.frame is not None:
+        keys["frame"] = list(crop.plan.frame.xyxy)
+    if crop.redacted is not None:
+        keys["redacted"] = [[round(side, 2) for side in box.xyxy] for box in crop.redacted]
+    return keys
 
 
 def failed_record(source: str, error: Exception) -> dict[str, Any]:

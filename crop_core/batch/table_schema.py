@@ -45,6 +45,7 @@ SCHEMA = pa.schema(
                         ("coverage", pa.map_(pa.string(), pa.float64())),
                         ("rule", pa.string()),
                         ("frame", _INTEGERS),  # this and what follows: null where the request did not bring it about
+                        ("redacted", pa.list_(pa.list_(pa.float64()))),
                     ]
                 )
             ),

@@ -7,6 +7,7 @@ large it is by ratio and `zoom`, `output_size` how large the crop comes out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -63,6 +64,22 @@ class CropPlan:
         y1, y2 = _scaled(self.window.y1 - frame.y1, self.window.y2 - frame.y1, frame.height, content.height)
         left, top = (self.output_size.width - content.width) // 2, (self.output_size.height - content.height) // 2
         return Window(left + x1, top + y1, left + x2, top + y2)
+
+    def shows(self, box: Box) -> bool:
+        """Return whether the crop shows any of a box of the picture."""
+        return self.in_crop(box).clipped(self.output_size).area > 0
+
+    def in_crop(self, box: Box) -> Box:
+        """Return the smallest box around a box of the picture in the crop's pixels, of which it may lie outside."""
+        frame = (self.frame or self.window).box
+        middle_x, middle_y = frame.center
+        scale_x, scale_y = self.content_size.width / frame.width, self.content_size.height / frame.height
+        left, top = self.output_size.width / 2, self.output_size.height / 2
+        cos, sin = math.cos(math.radians(self.angle)), math.sin(math.radians(self.angle))
+        corners = [(x - middle_x, y - middle_y) for x in (box.x1, box.x2) for y in (box.y1, box.y2)]
+        x = [left + scale_x * (x * cos - y * sin) for x, y in corners]
+        y = [top + scale_y * (x * sin + y * cos) for x, y in corners]
+        return Box(min(x), min(y), max(x), max(y))
 
 
 def plan_crops(scene: Scene, request: CropRequest) -> tuple[CropPlan, ...]:
