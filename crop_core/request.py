@@ -13,19 +13,10 @@ from dataclasses import Field, dataclass, fields
 from fractions import Fraction
 from typing import Any
 
+from crop_core import request_fields as more
 from crop_core.detection import FACE
 from crop_core.errors import RequestError
-from crop_core.request_fields import (
-    BACKGROUND,
-    FIT,
-    REDACT,
-    REDACT_LABELS,
-    an_input,
-    check_choice,
-    check_filling,
-    check_number,
-    check_redacting,
-)
+from crop_core.request_fields import an_input, check_choice, check_combinations, check_number
 from crop_core.request_text import (
     FREE,
     MATCH_INPUT,
@@ -119,10 +110,12 @@ class CropRequest:
         "allow enlarging, or pad to the size.",
         choices=("never", "allow", "pad"),
     )
-    fit: str = FIT
-    background: str = BACKGROUND
-    redact: str = REDACT
-    redact_labels: str = REDACT_LABELS
+    fit: str = more.FIT
+    background: str = more.BACKGROUND
+    trim: bool = more.TRIM
+    trim_threshold: int = more.TRIM_THRESHOLD
+    redact: str = more.REDACT
+    redact_labels: str = more.REDACT_LABELS
     if_none: str = an_input(
         "saliency",
         str,
@@ -178,8 +171,7 @@ class CropRequest:
             raise RequestError("mode faces crops faces only, and labels leaves them out. Leave labels empty.")
         ratios = parse_ratios(self.aspect_ratios)
         self._check_sizes(ratios)
-        check_filling(self.fit, self.background, self.upscale, self.output_format, ratios)
-        check_redacting(self.redact, self.redact_labels)
+        check_combinations(self, ratios)
 
     @staticmethod
     def from_inputs(aspect_ratio: str = "1:1", **given: Any) -> CropRequest:
@@ -233,7 +225,7 @@ class CropRequest:
         """Return `zoom`, or the mode's default where it is unset."""
         if self.zoom is not None:
             return self.zoom
-        return 0.0 if self.mode == "subject" else 1.0
+        return 0.0 if self.mode == "subject" and not self.trim else 1.0
 
     def _check_sizes(self, ratios: tuple[tuple[str, Fraction | None], ...]) -> None:
         for name, ratio in ratios:

@@ -32,6 +32,20 @@ BACKGROUND = an_input(
     "picture itself, blurred) or transparent. auto: white, or transparent where the picture has transparency.",
 )
 
+TRIM = an_input(
+    False,
+    bool,
+    "Take the one object on a plain backdrop, to the pixel, in place of what a detector sees; where the backdrop is "
+    "not plain, what stands out or is detected stands in. zoom is 1 then, unless it is set.",
+)
+TRIM_THRESHOLD = an_input(
+    12,
+    int,
+    "By how much of 255 a pixel must differ from the backdrop to count as the object: a small number counts its "
+    "shadow, a large one leaves it out.",
+    ge=1,
+    le=254,
+)
 REDACT = an_input(
     "none",
     str,
@@ -44,7 +58,22 @@ REDACT_LABELS = an_input("face", str, "What redact hides, comma-separated: face,
 Ratios = tuple[tuple[str, Fraction | None], ...]
 
 
-def check_filling(fit: str, background: str, upscale: str, output_format: str, ratios: Ratios) -> None:
+def check_combinations(request: Any, ratios: Ratios) -> None:
+    """Refuse what makes no sense together.
+
+    Args:
+        request: A `CropRequest`, each value of which is right for itself.
+        ratios: What its ratios mean.
+
+    Raises:
+        RequestError: Something makes none.
+    """
+    check_filling(request.fit, request.background, request.upscale, request.output_format, ratios, request.trim)
+    check_trimming(request.trim, request.trim_threshold, request.mode, request.labels)
+    check_redacting(request.redact, request.redact_labels)
+
+
+def check_filling(fit: str, background: str, upscale: str, output_format: str, ratios: Ratios, trim: bool) -> None:
     """Refuse what makes no sense of `fit` and `background` beside other inputs.
 
     Raises:
@@ -56,7 +85,7 @@ def check_filling(fit: str, background: str, upscale: str, output_format: str, r
             f"background fills what is added, and nothing is: set fit to pad or auto, or upscale to pad, or leave "
             f"background {shown(background)} out."
         )
-    if fit != "crop" and any(name == FREE for name, _ in ratios):
+    if fit != "crop" and not trim and any(name == FREE for name, _ in ratios):
         raise RequestError(
             f"fit {fit} fills a shape, and aspect_ratio free takes the shape of what it keeps. Ask for a ratio."
         )
@@ -65,6 +94,20 @@ def check_filling(fit: str, background: str, upscale: str, output_format: str, r
             f"{output_format} has no transparency for background {shown(background)}. Set output_format to png, webp "
             "or avif, or take another background."
         )
+
+
+def check_trimming(trim: bool, threshold: int, mode: str, labels: str) -> None:
+    """Refuse what makes no sense of `trim` and `trim_threshold` beside other inputs.
+
+    Raises:
+        RequestError: It does not.
+    """
+    if not trim and threshold != TRIM_THRESHOLD.default:
+        raise RequestError("trim_threshold says what trim counts as the object, and trim is false: set trim to true.")
+    if trim and mode != "subject":
+        raise RequestError(f"trim takes the picture's one object, and mode {mode} makes a crop of each. Leave one out.")
+    if trim and labels.strip():
+        raise RequestError("trim takes whatever lies on the backdrop, and labels asks for something. Leave one out.")
 
 
 def check_redacting(redact: str, labels: str) -> None:

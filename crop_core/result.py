@@ -18,6 +18,7 @@ from typing import Any
 from crop_core.detection import Detection
 from crop_core.errors import OutputError
 from crop_core.frame.plan import CropPlan
+from crop_core.frame.scene import Trim
 from crop_core.geometry import Box, Size, Window
 from crop_core.picture_files import RECORD_NAME
 
@@ -30,7 +31,7 @@ CROP_NAME = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """One crop: where it was cut, the encoded file, and what was hidden in it.
+    """One crop: where it was cut, the encoded file, what was hidden in it, and what `trim` took as its object.
 
     `file` and `data` are none in a dry run; `redacted` are boxes in upright source pixels, none where nobody asked.
     """
@@ -39,6 +40,7 @@ class Crop:
     file: str | None
     data: bytes | None
     redacted: tuple[Box, ...] | None = None
+    trim: Trim | None = None
 
     @property
     def window(self) -> Window:
@@ -182,6 +184,9 @@ def _unusual(crop: Crop) -> dict[str, Any]:
         keys["frame"] = list(crop.plan.frame.xyxy)
     if crop.redacted is not None:
         keys["redacted"] = [[round(side, 2) for side in box.xyxy] for box in crop.redacted]
+    if crop.trim is not None:
+        box = crop.trim.box
+        keys |= {"trim": crop.trim.found_by, "object": box and [round(side, 2) for side in box.xyxy]}
     return keys
 
 

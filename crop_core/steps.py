@@ -14,6 +14,7 @@ from crop_core.cut.encode import encode, file_name, format_for
 from crop_core.cut.preview import Shown, draw_preview, tile_of
 from crop_core.cut.redact import hidden
 from crop_core.cut.render import render
+from crop_core.detect.backdrop import object_on_backdrop
 from crop_core.detect.detector import Detector
 from crop_core.detect.network_input import View
 from crop_core.detect.seen import Seen
@@ -77,6 +78,9 @@ def finish_picture(opened: Opened, request: CropRequest, source: str, dry_run: b
     with _timed(timings, "frame"):
         assert opened.seen is not None
         scene = Scene.of(opened.seen.detections, photo.size, request, opened.seen.composition, opened.seen.mask)
+        trim = None
+        if request.trim:
+            scene, trim = scene.trimmed(object_on_backdrop(photo.pixels(), request.trim_threshold))
         plans = plan_crops(scene, request)
         check_together((plan.output_size for plan in plans), limits().max_crop_pixels)
     to_hide = [one.box for one in opened.seen.detections if one.label in request.hidden_labels]
@@ -87,13 +91,15 @@ def finish_picture(opened: Opened, request: CropRequest, source: str, dry_run: b
         hide = tuple(box for box in to_hide if plan.shows(box))
         redacted = hide if request.hidden_labels else None
         if dry_run:
-            crops.append(Crop(plan, None, None, redacted))
+            crops.append(Crop(plan, None, None, redacted, trim))
             continue
         with _timed(timings, "render"):
             cut = hidden(render(photo, plan, attempt.pixels, filling), map(plan.in_crop, hide), request.redact)
         with _timed(timings, "encode"):
             encoded = encode(cut, output_format, request.output_quality, photo.icc_profile)
-        crops.append(Crop(plan, file_name(index, plan.label, plan.aspect_ratio, output_format), encoded, redacted))
+        crops.append(
+            Crop(plan, file_name(index, plan.label, plan.aspect_ratio, output_format), encoded, redacted, trim)
+        )
         if request.preview:
             shown.append(Shown(plan, tile_of(cut)))
     preview = None

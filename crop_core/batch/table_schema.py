@@ -46,6 +46,8 @@ SCHEMA = pa.schema(
                         ("rule", pa.string()),
                         ("frame", _INTEGERS),  # this and what follows: null where the request did not bring it about
                         ("redacted", pa.list_(pa.list_(pa.float64()))),
+                        ("trim", pa.string()),
+                        ("object", pa.list_(pa.float64())),
                     ]
                 )
             ),

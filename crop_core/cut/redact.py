@@ -16,7 +16,7 @@ MARGIN = 0.35
 # A hidden part keeps the means of so many cells along its shorter side, and no cell is smaller than this. Of the faces
 # in 88 photos the face network found none again with 4; see tests/cut/test_redact.py.
 CELLS, LEAST_CELL = 2, 4
-CONTRAST = 0.3
+CONTRAST = 0.2
 
 
 @torch.inference_mode()

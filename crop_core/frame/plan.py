@@ -126,10 +126,10 @@ def _subject_plan(
     else:
         placed = zoom_in(focus, largest, exact, scene.size, request)
     frame = None
-    if request.fit != "crop" and exact is not None:
+    if request.fit != "crop":
         whole = never_cut(group, request)
         if request.fit == "pad" or not all(_holds(placed.window, thing.box) for thing in whole):
-            frame = frame_around(whole, exact, scene.size, request)
+            frame = frame_around(whole, exact, scene.size, request, scene.alone)
             placed = Placed(within(frame, scene.size))
             focus = [thing for thing in group if _holds(placed.window, thing.box)]
     ids = {index for thing in focus for index in thing.ids}
@@ -140,7 +140,7 @@ def _subject_plan(
 
 def _fallback_plan(scene: Scene, name: str, ratio: Fraction | None, request: CropRequest) -> CropPlan:
     policy, exact = request.if_none, exact_ratio(name, ratio, scene.size)
-    if request.fit == "pad" and exact is not None:
+    if request.fit == "pad":
         frame = frame_around((), exact, scene.size, request)
         sizes = output_sizes(frame, exact, request)
         return _plan(scene, Placed(within(frame, scene.size)), sizes, name, policy, (), policy, frame)
