@@ -122,6 +122,25 @@ class Predictor(BasePredictor):
             default="auto",
             description="What padding is filled with: a CSS colour (white, #f5f5f5), edge (the colour of the picture's border), blur (the picture itself, blurred) or transparent. auto: white, or transparent where the picture has transparency.",
         ),
+        trim: bool = Input(
+            default=False,
+            description="Take the one object on a plain backdrop, to the pixel, in place of what a detector sees; where the backdrop is not plain, what stands out or is detected stands in. zoom is 1 then, unless it is set.",
+        ),
+        trim_threshold: int = Input(
+            default=12,
+            description="By how much of 255 a pixel must differ from the backdrop to count as the object: a small number counts its shadow, a large one leaves it out.",
+            ge=1,
+            le=254,
+        ),
+        redact: str = Input(
+            default="none",
+            description="Hide what redact_labels names, in the crops and the preview: blur it, or pixelate it. What the detector does not find is not hidden.",
+            choices=["none", "blur", "pixelate"],
+        ),
+        redact_labels: str = Input(
+            default="face",
+            description="What redact hides, comma-separated: face, person, car, tv, laptop …",
+        ),
         if_none: str = Input(
             default="saliency",
             description="When nothing is found: crop what stands out (saliency), the center, keep the full image, return nothing, or fail.",
@@ -185,6 +204,10 @@ class Predictor(BasePredictor):
             upscale=upscale,
             fit=fit,
             background=background,
+            trim=trim,
+            trim_threshold=trim_threshold,
+            redact=redact,
+            redact_labels=redact_labels,
             if_none=if_none,
             max_crops=max_crops,
             order=order,

@@ -87,6 +87,10 @@ class Box:
         """Return the box with its sides moved outward by these many pixels."""
         return Box(self.x1 - left, self.y1 - top, self.x2 + right, self.y2 + bottom)
 
+    def scaled(self, scale: float) -> Box:
+        """Return the box in a picture that is so many times as large."""
+        return Box(self.x1 * scale, self.y1 * scale, self.x2 * scale, self.y2 * scale)
+
     def clipped(self, size: Size) -> Box:
         """Return the part that lies in a picture of `size`; outside of it, an empty box on its border."""
         return Box(

@@ -13,8 +13,10 @@ from dataclasses import Field, dataclass, fields
 from fractions import Fraction
 from typing import Any
 
+from crop_core import request_fields as more
+from crop_core.detection import FACE
 from crop_core.errors import RequestError
-from crop_core.request_fields import BACKGROUND, FIT, an_input, check_choice, check_filling, check_number
+from crop_core.request_fields import an_input, check_choice, check_combinations, check_number
 from crop_core.request_focus import FOCUS, POSITION, Focus, check_focus, parse_focus, parse_position
 from crop_core.request_sizes import (
     MAX_ASKED_SIDE,
@@ -119,8 +121,12 @@ class CropRequest:
         "allow enlarging, or pad to the size.",
         choices=("never", "allow", "pad"),
     )
-    fit: str = FIT
-    background: str = BACKGROUND
+    fit: str = more.FIT
+    background: str = more.BACKGROUND
+    trim: bool = more.TRIM
+    trim_threshold: int = more.TRIM_THRESHOLD
+    redact: str = more.REDACT
+    redact_labels: str = more.REDACT_LABELS
     if_none: str = an_input(
         "saliency",
         str,
@@ -172,13 +178,14 @@ class CropRequest:
                 check_number(name, value, kind is int, entry.metadata["ge"], entry.metadata["le"])
             elif kind is bool and not isinstance(value, bool):
                 raise RequestError(f"{name} is true or false, got {shown(value)}.")
-        parse_labels(self.labels, self.mode)
+        if self.label_weights and self.mode == "faces" and FACE not in self.label_weights:
+            raise RequestError("mode faces crops faces only, and labels leaves them out. Leave labels empty.")
         ratios = parse_ratios(self.aspect_ratios)
-        check_focus(self.focus, self.position, self.mode, ratios)
+        check_focus(self.focus, self.position, self.mode, self.trim, ratios)
         wished = self.aspect_ratios != DEFAULT_RATIOS
         check_sizes(self.width, self.height, ratios, wished, self.ratio_choice)
         check_buckets(self.width, self.height, self.multiple_of, self.max_pixels, self.if_none)
-        check_filling(self.fit, self.background, self.upscale, self.output_format, ratios)
+        check_combinations(self, ratios)
 
     @staticmethod
     def from_inputs(aspect_ratio: str = "1:1", **given: Any) -> CropRequest:
@@ -204,7 +211,7 @@ class CropRequest:
     @property
     def label_weights(self) -> dict[str, float]:
         """Return each wanted label's weight; empty when any label will do."""
-        return parse_labels(self.labels, self.mode)
+        return parse_labels(self.labels)
 
     @property
     def foci(self) -> tuple[Focus, ...]:
@@ -233,6 +240,11 @@ class CropRequest:
         return split_choice(self.aspect_ratios)[0]
 
     @property
+    def hidden_labels(self) -> frozenset[str]:
+        """Return the labels of what the crops must not show; empty where `redact` is none."""
+        return frozenset() if self.redact == "none" else frozenset(parse_labels(self.redact_labels, "redact_labels"))
+
+    @property
     def filling(self) -> Filling:
         """Return what padding is filled with."""
         return parse_background(self.background)
@@ -242,7 +254,7 @@ class CropRequest:
         """Return `zoom`, or the mode's default where it is unset."""
         if self.zoom is not None:
             return self.zoom
-        return 0.0 if self.mode == "subject" else 1.0
+        return 0.0 if self.mode == "subject" and not self.trim else 1.0
 
 
 def inputs() -> dict[str, Field[Any]]:

@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 from crop_core.errors import RequestError
-from crop_core.request_text import FREE, MATCH_INPUT, parse_background, shown
+from crop_core.request_text import FREE, MATCH_INPUT, parse_background, parse_labels, shown
 
 
 def an_input(default: Any, kind: type, help: str, **rules: Any) -> Any:
@@ -32,10 +32,48 @@ BACKGROUND = an_input(
     "picture itself, blurred) or transparent. auto: white, or transparent where the picture has transparency.",
 )
 
+TRIM = an_input(
+    False,
+    bool,
+    "Take the one object on a plain backdrop, to the pixel, in place of what a detector sees; where the backdrop is "
+    "not plain, what stands out or is detected stands in. zoom is 1 then, unless it is set.",
+)
+TRIM_THRESHOLD = an_input(
+    12,
+    int,
+    "By how much of 255 a pixel must differ from the backdrop to count as the object: a small number counts its "
+    "shadow, a large one leaves it out.",
+    ge=1,
+    le=254,
+)
+REDACT = an_input(
+    "none",
+    str,
+    "Hide what redact_labels names, in the crops and the preview: blur it, or pixelate it. What the detector does not "
+    "find is not hidden.",
+    choices=("none", "blur", "pixelate"),
+)
+REDACT_LABELS = an_input("face", str, "What redact hides, comma-separated: face, person, car, tv, laptop …")
+
 Ratios = tuple[tuple[str, Fraction | None], ...]
 
 
-def check_filling(fit: str, background: str, upscale: str, output_format: str, ratios: Ratios) -> None:
+def check_combinations(request: Any, ratios: Ratios) -> None:
+    """Refuse what makes no sense together.
+
+    Args:
+        request: A `CropRequest`, each value of which is right for itself.
+        ratios: What its ratios mean.
+
+    Raises:
+        RequestError: Something makes none.
+    """
+    check_filling(request.fit, request.background, request.upscale, request.output_format, ratios, request.trim)
+    check_trimming(request.trim, request.trim_threshold, request.mode, request.labels)
+    check_redacting(request.redact, request.redact_labels)
+
+
+def check_filling(fit: str, background: str, upscale: str, output_format: str, ratios: Ratios, trim: bool) -> None:
     """Refuse what makes no sense of `fit` and `background` beside other inputs.
 
     Raises:
@@ -47,7 +85,7 @@ def check_filling(fit: str, background: str, upscale: str, output_format: str, r
             f"background fills what is added, and nothing is: set fit to pad or auto, or upscale to pad, or leave "
             f"background {shown(background)} out."
         )
-    if fit != "crop" and any(name == FREE for name, _ in ratios):
+    if fit != "crop" and not trim and any(name == FREE for name, _ in ratios):
         raise RequestError(
             f"fit {fit} fills a shape, and aspect_ratio free takes the shape of what it keeps. Ask for a ratio."
         )
@@ -56,6 +94,35 @@ def check_filling(fit: str, background: str, upscale: str, output_format: str, r
             f"{output_format} has no transparency for background {shown(background)}. Set output_format to png, webp "
             "or avif, or take another background."
         )
+
+
+def check_trimming(trim: bool, threshold: int, mode: str, labels: str) -> None:
+    """Refuse what makes no sense of `trim` and `trim_threshold` beside other inputs.
+
+    Raises:
+        RequestError: It does not.
+    """
+    if not trim and threshold != TRIM_THRESHOLD.default:
+        raise RequestError("trim_threshold says what trim counts as the object, and trim is false: set trim to true.")
+    if trim and mode != "subject":
+        raise RequestError(f"trim takes the picture's one object, and mode {mode} makes a crop of each. Leave one out.")
+    if trim and labels.strip():
+        raise RequestError("trim takes whatever lies on the backdrop, and labels asks for something. Leave one out.")
+
+
+def check_redacting(redact: str, labels: str) -> None:
+    """Refuse what makes no sense of `redact` and `redact_labels`.
+
+    Raises:
+        RequestError: A label is unknown, or there is nothing to hide.
+    """
+    named = parse_labels(labels, "redact_labels")
+    if redact == "none" and labels != REDACT_LABELS.default:
+        raise RequestError("redact_labels says what to hide, and redact is none: set redact to blur or pixelate.")
+    if not named:
+        raise RequestError("redact_labels names nothing to hide. Name for instance face or face,person.")
+    if ":" in labels:
+        raise RequestError("redact_labels takes labels without weights: what is named is hidden.")
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:

@@ -115,7 +115,7 @@ def parse_position(text: str) -> tuple[float, float] | None:
     return float(match[1]), float(match[2])
 
 
-def check_focus(focus: str, position: str, mode: str, ratios: tuple[tuple[str, Any], ...]) -> None:
+def check_focus(focus: str, position: str, mode: str, trim: bool, ratios: tuple[tuple[str, Any], ...]) -> None:
     """Refuse a `focus` or a `position` that makes no sense, alone or beside other inputs.
 
     Raises:
@@ -124,6 +124,10 @@ def check_focus(focus: str, position: str, mode: str, ratios: tuple[tuple[str, A
     if parse_focus(focus) and mode != "subject":
         raise RequestError(
             f"focus says what one crop is about, and mode {mode} makes a crop of each thing. Leave focus out, or mode."
+        )
+    if parse_focus(focus) and trim:
+        raise RequestError(
+            "focus says where the subject is, and trim finds it by the backdrop. Leave out one of the two."
         )
     if parse_position(position) and any(name == FREE for name, _ in ratios):
         raise RequestError(

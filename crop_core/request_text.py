@@ -11,7 +11,7 @@ import re
 from fractions import Fraction
 
 from crop_core.css_color import Color, parse_color
-from crop_core.detection import FACE, LABELS, SALIENT
+from crop_core.detection import LABELS, SALIENT
 from crop_core.errors import RequestError
 
 Filling = str | Color  # auto, edge or blur, or a colour
@@ -31,37 +31,38 @@ MAX_TEXT = 2000  # characters of `labels` or `aspect_ratio`
 _RATIO = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?):([0-9]{1,6}(?:\.[0-9]{1,6})?)")
 
 
-def parse_labels(labels: str, mode: str) -> dict[str, float]:
+def parse_labels(labels: str, name: str = "labels") -> dict[str, float]:
     """Return label -> weight for text like ``dog:3,person:1``; empty for empty text.
 
+    Args:
+        labels: The text.
+        name: The input that it is, for the errors.
+
     Raises:
-        RequestError: A label is unknown, a weight is no number above 0 and up to 1000, or the
-            labels leave out faces in faces mode.
+        RequestError: A label is unknown, or a weight is no number above 0 and up to 1000.
     """
     if not isinstance(labels, str) or len(labels) > MAX_TEXT:
-        raise RequestError(f"labels is text of at most {MAX_TEXT} characters such as dog:3,person:1.")
+        raise RequestError(f"{name} is text of at most {MAX_TEXT} characters such as dog:3,person:1.")
     weights: dict[str, float] = {}
     for part in labels.split(",") if labels.strip() else []:
-        name, colon, number = part.partition(":")
-        label = " ".join(name.split()).lower()
+        given, colon, number = part.partition(":")
+        label = " ".join(given.split()).lower()
         if label not in KNOWN:
             close = difflib.get_close_matches(label, KNOWN, n=1)
             hint = (
                 f"Did you mean {close[0]}?" if close else "Use COCO's 80 names (person, dog, car, …), face or salient."
             )
-            raise RequestError(f"labels names {shown(name.strip())}, which no detector here knows. {hint}")
+            raise RequestError(f"{name} names {shown(given.strip())}, which no detector here knows. {hint}")
         try:
             weight = float(number) if colon else 1.0
         except ValueError:
             weight = math.nan
         if not 0 < weight <= 1000:
             raise RequestError(
-                f"labels gives {label} the weight {shown(number)}; a weight is a number above 0 and up to 1000, "
+                f"{name} gives {label} the weight {shown(number)}; a weight is a number above 0 and up to 1000, "
                 f"as in {label}:3."
             )
         weights[label] = weight
-    if mode == "faces" and weights and FACE not in weights:
-        raise RequestError("mode faces crops faces only, and labels leaves them out. Leave labels empty.")
     return weights
 
 

@@ -20,7 +20,8 @@ from crop_core.detection import Detection
 from crop_core.errors import OutputError
 from crop_core.frame.focal_point import object_position
 from crop_core.frame.plan import FOCUS, CropPlan
-from crop_core.geometry import Size, Window
+from crop_core.frame.scene import Trim
+from crop_core.geometry import Box, Size, Window
 from crop_core.picture_files import RECORD_NAME
 from crop_core.sidecars import beside, is_ending
 
@@ -33,11 +34,16 @@ CROP_NAME = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """One crop: where it was cut, and the encoded file; both `file` and `data` are none in a dry run."""
+    """One crop: where it was cut, the encoded file, what was hidden in it, and what `trim` took as its object.
+
+    `file` and `data` are none in a dry run; `redacted` are boxes in upright source pixels, none where nobody asked.
+    """
 
     plan: CropPlan
     file: str | None
     data: bytes | None
+    redacted: tuple[Box, ...] | None = None
+    trim: Trim | None = None
 
     @property
     def window(self) -> Window:
@@ -110,7 +116,7 @@ class CropResult:
                     "rule": crop.plan.rule,
                     "object_position": self.object_position(crop),
                 }
-                | _unusual(crop.plan)
+                | _unusual(crop)
                 for crop in self.crops
             ],
             "error": None,
@@ -196,9 +202,17 @@ class CropResult:
         return files
 
 
-def _unusual(plan: CropPlan) -> dict[str, Any]:
+def _unusual(crop: Crop) -> dict[str, Any]:
     """Return the keys that a crop has only where its request brought them about."""
-    return {} if plan.frame is None else {"frame": list(plan.frame.xyxy)}
+    keys: dict[str, Any] = {}
+    if crop.plan.frame is not None:
+        keys["frame"] = list(crop.plan.frame.xyxy)
+    if crop.redacted is not None:
+        keys["redacted"] = [[round(side, 2) for side in box.xyxy] for box in crop.redacted]
+    if crop.trim is not None:
+        box = crop.trim.box
+        keys |= {"trim": crop.trim.found_by, "object": box and [round(side, 2) for side in box.xyxy]}
+    return keys
 
 
 def failed_record(source: str, error: Exception) -> dict[str, Any]:

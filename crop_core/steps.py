@@ -12,7 +12,9 @@ from torch import Tensor
 from crop_core.cut.background import filling_for
 from crop_core.cut.encode import encode, file_name, format_for
 from crop_core.cut.preview import Shown, draw_preview, tile_of
+from crop_core.cut.redact import hidden
 from crop_core.cut.render import render
+from crop_core.detect.backdrop import object_on_backdrop
 from crop_core.detect.detector import Detector
 from crop_core.detect.network_input import View
 from crop_core.detect.seen import Seen, with_opaque
@@ -61,7 +63,8 @@ def detect_in(pictures: Sequence[Opened], request: CropRequest) -> None:
     """Let the detector see the pictures, which all have the same one; it also keeps what is below the threshold."""
     if not pictures:
         return
-    floor = min(request.score_threshold, WEAK_SCORE) if request.mode == "subject" else request.score_threshold
+    weak_too = request.mode == "subject" or request.hidden_labels  # better one thing too many hidden than one too few
+    floor = min(request.score_threshold, WEAK_SCORE) if weak_too else request.score_threshold
     timings: dict[str, float] = {"detect": 0.0}
     with _timed(timings, "detect"):
         views = [View(picture.pixels, picture.photo.size) for picture in pictures]
@@ -77,25 +80,35 @@ def finish_picture(opened: Opened, request: CropRequest, source: str, dry_run: b
     with _timed(timings, "frame"):
         assert opened.seen is not None
         scene = Scene.of(opened.seen.detections, photo.size, request, opened.seen.composition, opened.seen.mask)
+        trim = None
+        if request.trim:
+            scene, trim = scene.trimmed(object_on_backdrop(photo.pixels(), request.trim_threshold))
         plans = plan_crops(scene, request)
         check_together((plan.output_size for plan in plans), limits().max_crop_pixels)
+    to_hide = [one.box for one in opened.seen.detections if one.label in request.hidden_labels]
     crops, shown = [], []
     output_format = format_for(request.output_format, photo.format)
     filling = filling_for(request, output_format, photo.icc_profile)
     for index, plan in enumerate(plans):
+        hide = tuple(box for box in to_hide if plan.shows(box))
+        redacted = hide if request.hidden_labels else None
         if dry_run:
-            crops.append(Crop(plan, None, None))
+            crops.append(Crop(plan, None, None, redacted, trim))
             continue
         with _timed(timings, "render"):
-            cut = render(photo, plan, attempt.pixels, filling)
+            cut = hidden(render(photo, plan, attempt.pixels, filling), map(plan.in_crop, hide), request.redact)
         with _timed(timings, "encode"):
             encoded = encode(cut, output_format, request.output_quality, photo.icc_profile)
-        crops.append(Crop(plan, file_name(index, plan.label, plan.aspect_ratio, output_format), encoded))
+        crops.append(
+            Crop(plan, file_name(index, plan.label, plan.aspect_ratio, output_format), encoded, redacted, trim)
+        )
         if request.preview:
             shown.append(Shown(plan, tile_of(cut)))
     preview = None
     if request.preview and not dry_run:
         own_colors = on_contrast(photo.small(OVERSAMPLING * opened.detector.longest_side))
+        scale = own_colors.shape[-1] / photo.size.width
+        own_colors = hidden(own_colors, [box.scaled(scale) for box in to_hide], request.redact)
         preview = draw_preview(own_colors, photo.size, scene.detections, shown, photo.icc_profile)
     return CropResult(
         source,

@@ -45,7 +45,10 @@ SCHEMA = pa.schema(
                         ("subjects", _INTEGERS),
                         ("coverage", pa.map_(pa.string(), pa.float64())),
                         ("rule", pa.string()),
-                        ("frame", _INTEGERS),  # null where the request did not bring it about
+                        ("frame", _INTEGERS),  # this and what follows: null where the request did not bring it about
+                        ("redacted", pa.list_(pa.list_(pa.float64()))),
+                        ("trim", pa.string()),
+                        ("object", pa.list_(pa.float64())),
                         ("object_position", pa.string()),
                     ]
                 )

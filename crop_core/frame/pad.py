@@ -32,7 +32,9 @@ def never_cut(group: Sequence[Thing], request: CropRequest) -> list[Thing]:
     ]
 
 
-def frame_around(whole: Sequence[Thing], ratio: Fraction, size: Size, request: CropRequest) -> Window:
+def frame_around(
+    whole: Sequence[Thing], ratio: Fraction | None, size: Size, request: CropRequest, alone: bool = False
+) -> Window:
     """Return the window of the ratio that holds the things, as `frame_holding` does; without any, the whole picture."""
     subject = union(thing.airy_box for thing in whole) if whole else None
 
@@ -41,40 +43,53 @@ def frame_around(whole: Sequence[Thing], ratio: Fraction, size: Size, request: C
             return subject.center[axis] - request.place[axis] * length
         return well_placed(whole, axis, length)
 
-    return frame_holding(subject, target, ratio, size, request)
+    return frame_holding(subject, target, ratio, size, request, alone)
 
 
 def frame_holding(
-    subject: Box | None, target: Callable[[int, int], float], ratio: Fraction, size: Size, request: CropRequest
+    subject: Box | None,
+    target: Callable[[int, int], float],
+    ratio: Fraction | None,
+    size: Size,
+    request: CropRequest,
+    alone: bool = False,
 ) -> Window:
     """Return the window of the ratio that holds the subject; it may reach beyond the picture.
 
-    It does so along one axis at most, and there its middle is the picture's.
+    It does so along one axis at most, and there its middle is the picture's. Around a thing that is `alone` it reaches
+    wherever the padding does, and its middle is the thing's.
 
     Args:
         subject: At zoom 1 it is held with its padding, at zoom 0 the whole picture is; none for the whole picture.
         target: Says for an axis and the window's side where the window should start.
-        ratio: Width over height.
+        ratio: Width over height; none for the shape of what is held.
         size: The picture's.
         request: Its `zoom` and `padding` count.
+        alone: Whether the thing lies on a backdrop that goes on beyond the picture.
     """
     picture = Box(0, 0, size.width, size.height)
-    if subject is None or request.effective_zoom <= 0:
-        keep = picture
-    else:
+    zoom = request.effective_zoom
+    keep = picture
+    if subject is not None and zoom > 0:
         pad_x, pad_y = request.padding * subject.width, request.padding * subject.height
-        roomy = subject.grown(pad_x, pad_y, pad_x, pad_y).clipped(size)
-        zoom = request.effective_zoom
-        keep = Box(*(a + (b - a) * zoom for a, b in zip(picture.xyxy, roomy.xyxy, strict=True)))
+        roomy = subject.grown(pad_x, pad_y, pad_x, pad_y)
+        if alone and zoom == 1:
+            wanted = smallest_around(Box(0, 0, roomy.width, roomy.height), ratio)
+            x, y = round(subject.center[0] - wanted.width / 2), round(subject.center[1] - wanted.height / 2)
+            return Window(x, y, x + wanted.width, y + wanted.height)
+        sides = zip(picture.xyxy, roomy.clipped(size).xyxy, strict=True)
+        keep = Box(*(a + (b - a) * zoom for a, b in sides))
     wanted = smallest_around(keep, ratio)
     x = _offset(target, keep, 0, size.width, wanted.width)
     y = _offset(target, keep, 1, size.height, wanted.height)
     return Window(x, y, x + wanted.width, y + wanted.height)
 
 
-def smallest_around(box: Box, ratio: Fraction) -> Size:
+def smallest_around(box: Box, ratio: Fraction | None) -> Size:
     """Return the smallest size of the ratio that the box fits in; one side is the box's own."""
     window = box.outward()
+    if ratio is None:
+        return window.size
     if window.width >= window.height * ratio:
         return Size(window.width, round(window.width / ratio))
     return Size(round(window.height * ratio), window.height)

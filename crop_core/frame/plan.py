@@ -7,6 +7,7 @@ large it is by ratio and `zoom`, `output_size` how large the crop comes out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -18,7 +19,7 @@ from crop_core.frame.claims import Verdict
 from crop_core.frame.focus import FocusAreas
 from crop_core.frame.nothing_found import fallback_window, refuse_if_asked
 from crop_core.frame.output_size import content_and_output, full_image_sizes, output_sizes
-from crop_core.frame.pad import frame_around, frame_holding, never_cut, within
+from crop_core.frame.pad import frame_around, frame_holding, never_cut, smallest_around, within
 from crop_core.frame.scene import Scene
 from crop_core.frame.subjects import Thing
 from crop_core.frame.window import (
@@ -80,6 +81,22 @@ class CropPlan:
         y1, y2 = _scaled(self.window.y1 - frame.y1, self.window.y2 - frame.y1, frame.height, content.height)
         left, top = (self.output_size.width - content.width) // 2, (self.output_size.height - content.height) // 2
         return Window(left + x1, top + y1, left + x2, top + y2)
+
+    def shows(self, box: Box) -> bool:
+        """Return whether the crop shows any of a box of the picture."""
+        return self.in_crop(box).clipped(self.output_size).area > 0
+
+    def in_crop(self, box: Box) -> Box:
+        """Return the smallest box around a box of the picture in the crop's pixels, of which it may lie outside."""
+        frame = (self.frame or self.window).box
+        middle_x, middle_y = frame.center
+        scale_x, scale_y = self.content_size.width / frame.width, self.content_size.height / frame.height
+        left, top = self.output_size.width / 2, self.output_size.height / 2
+        cos, sin = math.cos(math.radians(self.angle)), math.sin(math.radians(self.angle))
+        corners = [(x - middle_x, y - middle_y) for x in (box.x1, box.x2) for y in (box.y1, box.y2)]
+        x = [left + scale_x * (x * cos - y * sin) for x, y in corners]
+        y = [top + scale_y * (x * sin + y * cos) for x, y in corners]
+        return Box(min(x), min(y), max(x), max(y))
 
 
 Planned = Callable[[str, Fraction | None], CropPlan]  # a ratio's name, width over height -> its plan
@@ -150,6 +167,8 @@ def _in_multiples(
         plan = planned(plan.aspect_ratio, Fraction(asked.width, asked.height))
     if padded and plan.frame is None:  # with the ratio of the multiples nothing is cut
         asked = bucket_for(plan.window.size, exact, size, request)
+    if plan.frame is not None and exact is None:
+        plan = _reframed(plan, smallest_around(plan.frame.box, Fraction(asked.width, asked.height)), size)
     if plan.frame is None:
         window = plan.window
         if padded or exact is None:
@@ -161,6 +180,14 @@ def _in_multiples(
         content, output = content_and_output(plan.frame or plan.window, asked, request)
     coverage = tuple(detection.box.coverage(plan.window) for detection in scene.detections)
     return replace(plan, content_size=content, output_size=output, coverage=coverage)
+
+
+def _reframed(plan: CropPlan, wanted: Size, size: Size) -> CropPlan:
+    """Return the plan with a frame of another size around the same middle."""
+    x, y = ((plan.frame or plan.window).box).center
+    x1, y1 = math.floor(x - wanted.width / 2), math.floor(y - wanted.height / 2)
+    frame = Window(x1, y1, x1 + wanted.width, y1 + wanted.height)
+    return replace(plan, frame=frame, window=within(frame, size))
 
 
 def _subject_plan(
@@ -178,10 +205,10 @@ def _subject_plan(
     else:
         placed = zoom_in(focus, largest, exact, scene.size, request)
     frame = None
-    if request.fit != "crop" and exact is not None:
+    if request.fit != "crop":
         whole = never_cut(group, request)
         if request.fit == "pad" or not all(_holds(placed.window, thing.box) for thing in whole):
-            frame = frame_around(whole, exact, scene.size, request)
+            frame = frame_around(whole, exact, scene.size, request, scene.alone)
             placed = Placed(within(frame, scene.size))
             focus = [thing for thing in group if _holds(placed.window, thing.box)]
     ids = {index for thing in focus for index in thing.ids}
@@ -195,7 +222,6 @@ def _focus_plan(scene: Scene, focus: FocusAreas, request: CropRequest, name: str
     placed = window_on_focus(focus, scene.subjects, scene.voters, scene.composition, exact, scene.size, request)
     frame = None
     if request.fit == "pad" or (request.fit == "auto" and not _holds(placed.window, focus.hull)):
-        assert exact is not None, "fit refuses free"
         frame = frame_holding(aimed_at(focus, scene.subjects), focus.start, exact, scene.size, request)
         placed = Placed(within(frame, scene.size))
     held = [thing for thing in scene.subjects if _holds(placed.window, thing.box)]
@@ -207,7 +233,7 @@ def _focus_plan(scene: Scene, focus: FocusAreas, request: CropRequest, name: str
 
 def _fallback_plan(scene: Scene, request: CropRequest, name: str, ratio: Fraction | None) -> CropPlan:
     policy, exact = request.if_none, exact_ratio(name, ratio, scene.size)
-    if request.fit == "pad" and exact is not None:
+    if request.fit == "pad":
         frame = frame_around((), exact, scene.size, request)
         sizes = output_sizes(frame, exact, request)
         return _plan(scene, Placed(within(frame, scene.size)), sizes, name, policy, (), policy, frame)

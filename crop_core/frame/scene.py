@@ -17,6 +17,23 @@ from crop_core.request import CropRequest
 SURE_SCORE = 0.5
 
 
+# A detection belongs to the object on a backdrop where this much of it lies in the object's box.
+IN_OBJECT = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Trim:
+    """What `trim` took as the object.
+
+    Attributes:
+        found_by: ``backdrop``, ``mask`` or ``detection``; none where nothing was found.
+        box: Its box, in upright source pixels.
+    """
+
+    found_by: str | None
+    box: Box | None
+
+
 @dataclass(frozen=True, slots=True)
 class Scene:
     """What detection hands to framing.
@@ -29,6 +46,7 @@ class Scene:
             weight, and are no subjects.
         composition: The window that a person would draw; none where nobody says.
         focus: What the caller says the crop is about; none where nobody says.
+        alone: Whether the one subject lies on a plain backdrop, which goes on beyond the picture.
     """
 
     size: Size
@@ -37,6 +55,23 @@ class Scene:
     voters: tuple[Thing, ...] = ()
     composition: Box | None = None
     focus: FocusAreas | None = None
+    alone: bool = False
+
+    def trimmed(self, backdrop: Box | None) -> tuple[Scene, Trim]:
+        """Return the scene with one subject, and what that is.
+
+        Args:
+            backdrop: The box of what lies on a plain backdrop; without one the weightiest subject stands in.
+        """
+        if backdrop is not None:
+            ids = tuple(i for i, one in enumerate(self.detections) if one.box.coverage(backdrop) >= IN_OBJECT)
+            thing = Thing(ids, SALIENT, 1.0, backdrop, None, None, None, None, False, None, 1.0)
+            return Scene(self.size, self.detections, (thing,), alone=True), Trim("backdrop", backdrop)
+        if not self.subjects:
+            return self, Trim(None, None)
+        main = max(self.subjects, key=lambda thing: thing.weight)
+        found = "mask" if main.label == SALIENT else "detection"
+        return Scene(self.size, self.detections, (main,)), Trim(found, main.box)
 
     @staticmethod
     def of(

@@ -11,8 +11,9 @@ from scenes import LANDSCAPE, RATIOS, dog, only_plan, planned, scenes
 
 from crop_core.detection import Detection
 from crop_core.errors import ImageError
-from crop_core.frame.plan import CropPlan
-from crop_core.geometry import Box, Size
+from crop_core.frame.plan import CropPlan, plan_crops
+from crop_core.frame.scene import Scene as Scene_
+from crop_core.geometry import Box, Size, Window
 from crop_core.request import CropRequest
 
 Scene = tuple[Size, tuple[Detection, ...]]
@@ -142,3 +143,13 @@ def test_a_focus_box_is_whole_whenever_a_window_of_the_multiples_can_hold_it(
 def test_what_is_padded_comes_in_multiples_too() -> None:
     plan = only_plan([], LANDSCAPE, aspect_ratio="1:1", fit="pad", multiple_of=64)
     assert (plan.frame is not None, plan.output_size) == (True, Size(576, 576))
+
+
+def test_a_frame_around_a_trimmed_object_comes_in_multiples_and_keeps_its_middle() -> None:
+    request = CropRequest.from_inputs(aspect_ratio="free", trim=True, fit="pad", padding=0.5, multiple_of=16)
+    scene, _ = Scene_.of((), LANDSCAPE, request).trimmed(Box(0, 0, 100, 50))
+    (plan,) = plan_crops(scene, request)
+    assert plan.frame is not None
+    assert (plan.output_size, plan.window) == (Size(192, 96), Window(0, 0, plan.frame.x2, plan.frame.y2))
+    assert plan.frame.box.center == pytest.approx((50, 25), abs=1)
+    assert abs(plan.frame.width / plan.frame.height - 192 / 96) < 0.02
