@@ -69,7 +69,6 @@ TOP_LEVEL = {
     "LICENSE",
     "NOTICE",
     "CHANGELOG.md",
-    "CONTRIBUTING.md",
 }
 
 # Where packages come from is the machine's affair, and so is where the checkout lies. Written in pieces, so that

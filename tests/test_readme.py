@@ -1,26 +1,38 @@
-"""README is held to the code: its inputs, its file tree, its library example."""
+"""The documents are held to the code: inputs, the file tree, commands, examples, links."""
 
 from __future__ import annotations
 
 import re
+import shlex
 import tomllib
 from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from cog_server import IMAGE_ENVIRONMENT
-from conftest import ROOT
+from conftest import ROOT, SAMPLES
 
 from crop_core import CropRequest
+from crop_core.cli.main import main
 from crop_core.doctor.finding import MEND_PAIR, PAIR
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+INPUTS_PAGE = (ROOT / "crop_core" / "inputs.md").read_text(encoding="utf-8")
+ROOMS_PAGE = (ROOT / "crop_core" / "README.md").read_text(encoding="utf-8")
+PAIRS_PAGE = (ROOT / "crop_core" / "doctor" / "README.md").read_text(encoding="utf-8")
+PAGES = sorted(
+    path
+    for folder in (ROOT / ".github", ROOT / "crop_core", ROOT / "samples", ROOT / "tests")
+    for path in folder.rglob("*.md")
+    if "node_modules" not in path.parts
+) + sorted(ROOT.glob("*.md"))
 INPUTS = {"aspect_ratio" if entry.name == "aspect_ratios" else entry.name: entry for entry in fields(CropRequest)}
 
 
 def table_rows() -> dict[str, tuple[str, str]]:
     """Return input -> (values, default) from the table of inputs."""
-    table = README.split("| input | values | default | meaning |")[1].split("\n\n")[0]
+    table = INPUTS_PAGE.split("| input | values | default | meaning |")[1].split("\n\n")[0]
     rows = {}
     for line in table.splitlines()[2:]:
         names, values, default, _ = (cell.strip() for cell in line.strip("|").split("|"))
@@ -60,7 +72,7 @@ def test_the_bounds_in_the_table_are_the_cores(name: str) -> None:
 
 
 def test_the_file_tree_names_what_is_there() -> None:
-    tree = README.split("## Files")[1].split("```")[1]
+    tree = ROOMS_PAGE.split("```")[1]
     named = set(re.findall(r"^ *(\S+?)/? {2,}\S", tree, re.MULTILINE))
     modules = {path.name for path in (ROOT / "crop_core").glob("*.py")} - {"__init__.py"}
     folders = {path.parent.name for path in (ROOT / "crop_core").glob("*/__init__.py")}
@@ -69,8 +81,7 @@ def test_the_file_tree_names_what_is_there() -> None:
 
 
 def test_the_line_that_mends_a_pair_is_the_doctors() -> None:
-    section = README.split("## Matched pairs")[1].split("\n## ")[0]
-    (line,) = re.findall(r"^pip install .+$", section, re.MULTILINE)
+    (line,) = re.findall(r"^pip install .+$", PAIRS_PAGE, re.MULTILINE)
     assert MEND_PAIR.endswith(line)
 
 
@@ -78,7 +89,7 @@ def test_the_rule_for_pairs_holds_for_the_pinned_one() -> None:
     pins = dict(pin.split("==") for pin in PAIR)
     torch_minor, torchvision_minor = (int(pins[name].split(".")[1]) for name in ("torch", "torchvision"))
     assert torchvision_minor == torch_minor + 15
-    assert "2.N goes with 0.(N+15)" in README
+    assert "2.N goes with 0.(N+15)" in PAIRS_PAGE
 
 
 def test_the_lines_for_the_server_name_what_is_there() -> None:
@@ -104,6 +115,38 @@ def test_the_library_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     }
 
 
-def test_every_file_that_readme_links_to_is_there() -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (ROOT / target).is_file(), target
+def test_readme_is_read_in_five_minutes() -> None:
+    assert len(README.splitlines()) <= 150
+
+
+def test_the_commands_run_as_they_are_printed_and_make_the_files_that_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    section = README.split("## Command line")[1].split("\n## ")[0]
+    commands, files = re.findall(r"```(?:sh)?\n(.+?)\n```", section, re.DOTALL)
+    (tmp_path / "samples").symlink_to(SAMPLES)
+    monkeypatch.chdir(tmp_path)
+    for line in commands.splitlines():
+        program, *arguments = shlex.split(line)
+        assert program == "crop-core"
+        assert main(arguments) == 0, line
+    for name in files.splitlines():
+        assert (tmp_path / name).is_file(), name
+    assert "down: " in capsys.readouterr().out  # what --explain says
+
+
+def test_the_short_table_names_inputs_that_there_are() -> None:
+    table = README.split("| input | what it does |\n|---|---|\n")[1].split("\n\n")[0]
+    named = [name for line in table.splitlines() for name in re.findall(r"`(\w+)`", line.split("|")[1])]
+    assert set(named) <= set(INPUTS)
+    assert len(table.splitlines()) <= 10
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_a_page_links_to_and_imports_is_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert (page.parent / target).exists(), target
+    for module, names in re.findall(r"^ *from (crop_core[\w.]*) import ([\w, ]+)$", text, re.MULTILINE):
+        for name in names.split(", "):
+            assert hasattr(import_module(module), name), (module, name)

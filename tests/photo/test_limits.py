@@ -29,7 +29,7 @@ from crop_core.photo import decode_in_subprocess as decoder
 from crop_core.photo.limits import Limits, limits
 from crop_core.photo.photo import open_photo
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+SECURITY = (ROOT / ".github" / "SECURITY.md").read_text(encoding="utf-8")
 
 
 def allow(monkeypatch: pytest.MonkeyPatch, **settings: int) -> None:
@@ -57,8 +57,8 @@ def test_a_setting_that_is_no_whole_number_is_refused_by_its_name(text: str, mon
         limits()
 
 
-def test_readme_names_every_limit_with_its_default() -> None:
-    rows = dict(re.findall(r"^\| `CROP_CORE_(\w+)` \| ([\d,]+) \|", README, re.MULTILINE))
+def test_the_page_on_security_names_every_limit_with_its_default() -> None:
+    rows = dict(re.findall(r"^\| `CROP_CORE_(\w+)` \| ([\d,]+) \|", SECURITY, re.MULTILINE))
     assert {name.lower(): int(value.replace(",", "")) for name, value in rows.items()} == {
         entry.name: entry.default for entry in fields(Limits)
     }
@@ -610,7 +610,7 @@ def children_named(name: str) -> list[str]:
 
 # ---- memory
 
-# What README states: above a loaded process, a picture takes at most so much on the way to a crop.
+# What SECURITY.md states: above a loaded process, a picture takes at most so much on the way to a crop.
 BYTES_A_PIXEL, BYTES_A_BYTE, BESIDE = 32, 4, 256 * 2**20
 
 _CROPS = r"""
@@ -813,10 +813,10 @@ def test_a_bomb_takes_no_more_memory_than_a_small_picture(tmp_path: Path) -> Non
     assert {name for name, (_, refusal) in taken.items() if refusal is None} == read
 
 
-def test_the_bound_of_memory_is_the_one_in_readme() -> None:
+def test_the_bound_of_memory_is_the_one_that_is_stated() -> None:
     stated = re.search(
         r"(\d+) bytes for each pixel of the picture and of its largest crop, (\d+) times the file, and (\d+) MiB",
-        README,
+        SECURITY,
     )
     assert stated
     assert tuple(map(int, stated.groups())) == (BYTES_A_PIXEL, BYTES_A_BYTE, BESIDE // 2**20)
