@@ -52,7 +52,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     import torch
 
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-        said in str(error) for said in ("out of memory", "can't allocate memory", "ALLOC_FAILED", "ALLOCATOR_FAILURE")
+        said in str(error)
+        for said in ("out of memory", "can't allocate memory", "ALLOC_FAILED", "ALLOCATOR_FAILURE", "bad_alloc")
     )
 
 

@@ -73,6 +73,7 @@ def test_memory_that_ran_out_is_told_from_other_faults() -> None:
         torch.OutOfMemoryError("CUDA out of memory. Tried …"),
         torch.AcceleratorError("CUDA error: out of memory"),
         RuntimeError("MPS backend out of memory"),
+        RuntimeError("Exception from src/inference/src/cpp/infer_request.cpp:232:\nstd::bad_alloc"),
         RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
         MemoryError(),
     ):
