@@ -122,6 +122,23 @@ class Predictor(BasePredictor):
             default="auto",
             description="What padding is filled with: a CSS colour (white, #f5f5f5), edge (the colour of the picture's border), blur (the picture itself, blurred) or transparent. auto: white, or transparent where the picture has transparency.",
         ),
+        align: str = Input(
+            default="none",
+            description="Turn the picture until the eyes of a crop's one face lie level, by at most 30 degrees. No corner stays empty: the window shrinks, or with fit pad background fills.",
+            choices=["none", "eyes"],
+        ),
+        face_height: float | None = Input(
+            default=None,
+            description="How much of the crop's height the head takes from chin to crown, in mode faces or for a single face: 0.75 for a passport picture. It sets how tight the crop is, in place of zoom.",
+            ge=0.05,
+            le=1,
+        ),
+        eye_line: float | None = Input(
+            default=None,
+            description="How far from the top of the crop the eyes lie, as a fraction of its height, in mode faces or for a single face.",
+            ge=0,
+            le=1,
+        ),
         trim: bool = Input(
             default=False,
             description="Take the one object on a plain backdrop, to the pixel, in place of what a detector sees; where the backdrop is not plain, what stands out or is detected stands in. zoom is 1 then, unless it is set.",
@@ -204,6 +221,9 @@ class Predictor(BasePredictor):
             upscale=upscale,
             fit=fit,
             background=background,
+            align=align,
+            face_height=face_height,
+            eye_line=eye_line,
             trim=trim,
             trim_threshold=trim_threshold,
             redact=redact,

@@ -123,6 +123,9 @@ class CropRequest:
     )
     fit: str = more.FIT
     background: str = more.BACKGROUND
+    align: str = more.ALIGN
+    face_height: float | None = more.FACE_HEIGHT
+    eye_line: float | None = more.EYE_LINE
     trim: bool = more.TRIM
     trim_threshold: int = more.TRIM_THRESHOLD
     redact: str = more.REDACT
@@ -238,6 +241,11 @@ class CropRequest:
     def ratio_choice(self) -> str:
         """Return how one of the ratios is taken: ``auto`` or ``closest``; empty where each gives a crop."""
         return split_choice(self.aspect_ratios)[0]
+
+    @property
+    def is_portrait(self) -> bool:
+        """Return whether a face is laid out."""
+        return self.align != "none" or self.face_height is not None or self.eye_line is not None
 
     @property
     def hidden_labels(self) -> frozenset[str]:

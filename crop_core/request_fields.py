@@ -32,6 +32,28 @@ BACKGROUND = an_input(
     "picture itself, blurred) or transparent. auto: white, or transparent where the picture has transparency.",
 )
 
+ALIGN = an_input(
+    "none",
+    str,
+    "Turn the picture until the eyes of a crop's one face lie level, by at most 30 degrees. No corner stays "
+    "empty: the window shrinks, or with fit pad background fills.",
+    choices=("none", "eyes"),
+)
+FACE_HEIGHT = an_input(
+    None,
+    float,
+    "How much of the crop's height the head takes from chin to crown, in mode faces or for a single face: 0.75 "
+    "for a passport picture. It sets how tight the crop is, in place of zoom.",
+    ge=0.05,
+    le=1,
+)
+EYE_LINE = an_input(
+    None,
+    float,
+    "How far from the top of the crop the eyes lie, as a fraction of its height, in mode faces or for a single face.",
+    ge=0,
+    le=1,
+)
 TRIM = an_input(
     False,
     bool,
@@ -69,8 +91,34 @@ def check_combinations(request: Any, ratios: Ratios) -> None:
         RequestError: Something makes none.
     """
     check_filling(request.fit, request.background, request.upscale, request.output_format, ratios, request.trim)
+    check_portrait(request, ratios)
     check_trimming(request.trim, request.trim_threshold, request.mode, request.labels)
     check_redacting(request.redact, request.redact_labels)
+
+
+def check_portrait(request: Any, ratios: Ratios) -> None:
+    """Refuse what makes no sense of `align`, `face_height` and `eye_line` beside other inputs; as `check_combinations`.
+
+    Raises:
+        RequestError: It does not.
+    """
+    given = {"align": request.align != "none", "face_height": request.face_height is not None}
+    given["eye_line"] = request.eye_line is not None
+    name = next((name for name in ("face_height", "eye_line", "align") if given[name]), None)
+    if name is None:
+        return
+    if request.mode == "objects":
+        raise RequestError(f"{name} lays out a face, and mode objects crops things. Set mode to faces or subject.")
+    if request.trim:
+        raise RequestError(f"{name} lays out a face, and trim takes an object on a backdrop. Leave one out.")
+    if any(ratio_name == FREE for ratio_name, _ in ratios):
+        raise RequestError(f"{name} lays out a face in a shape, and aspect_ratio free has none. Ask for a ratio.")
+    if request.focus:
+        raise RequestError(f"{name} lays out a face, and focus says what the crop is about. Leave one out.")
+    if request.position != "auto" and name != "align":
+        raise RequestError(f"{name} says where the face lies in the crop, and so does position. Leave one out.")
+    if request.face_height is not None and request.zoom is not None:
+        raise RequestError("face_height sets how tight the crop is, and so does zoom. Leave one out.")
 
 
 def check_filling(fit: str, background: str, upscale: str, output_format: str, ratios: Ratios, trim: bool) -> None:

@@ -207,6 +207,10 @@ def _unusual(crop: Crop) -> dict[str, Any]:
     keys: dict[str, Any] = {}
     if crop.plan.frame is not None:
         keys["frame"] = list(crop.plan.frame.xyxy)
+    layout = crop.plan.layout
+    if layout is not None:
+        keys |= {"angle": round(layout.angle, 2), "face_height": round(layout.face_height, 4)}
+        keys["eye_line"] = round(layout.eye_line, 4)
     if crop.redacted is not None:
         keys["redacted"] = [[round(side, 2) for side in box.xyxy] for box in crop.redacted]
     if crop.trim is not None:

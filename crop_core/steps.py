@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -22,6 +22,7 @@ from crop_core.detection import WEAK_SCORE
 from crop_core.frame.focal_point import focal_point
 from crop_core.frame.output_size import check_together
 from crop_core.frame.plan import plan_crops
+from crop_core.frame.portrait import portrait_faces
 from crop_core.frame.scene import Scene
 from crop_core.photo.decode_on_gpu import AcceleratedPhoto
 from crop_core.photo.limits import limits
@@ -31,6 +32,7 @@ from crop_core.photo.transparency import on_contrast
 from crop_core.request import CropRequest
 from crop_core.result import Crop, CropResult
 from crop_core.run.memory_fallback import Attempt
+from crop_core.tilt import tilt_of
 
 # A decode of twice the pixels that the networks see takes hardly longer than one that just suffices (reading the
 # entropy code is most of the work), and serves most crops too, so that a picture is decoded once.
@@ -83,6 +85,8 @@ def finish_picture(opened: Opened, request: CropRequest, source: str, dry_run: b
         trim = None
         if request.trim:
             scene, trim = scene.trimmed(object_on_backdrop(photo.pixels(), request.trim_threshold))
+        if request.align == "eyes":
+            scene = replace(scene, tilts=_tilts(scene, opened, request))
         plans = plan_crops(scene, request)
         check_together((plan.output_size for plan in plans), limits().max_crop_pixels)
     to_hide = [one.box for one in opened.seen.detections if one.label in request.hidden_labels]
@@ -123,6 +127,15 @@ def finish_picture(opened: Opened, request: CropRequest, source: str, dry_run: b
         attempt.note,
         focal_point(scene),
     )
+
+
+def _tilts(scene: Scene, opened: Opened, request: CropRequest) -> dict[int, float]:
+    """Return the tilts of the faces that become portraits; 0 where a tilt cannot be told."""
+    faces = portrait_faces(scene.detections, request)
+    if request.mode == "faces":
+        cropped = {i for thing in scene.subjects[: request.max_crops] for i in thing.ids}
+        faces = [i for i in faces if i in cropped]
+    return {i: tilt_of(opened.photo, scene.detections[i], opened.detector) or 0.0 for i in faces}
 
 
 @contextmanager

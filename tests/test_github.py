@@ -154,6 +154,7 @@ def test_the_pages_table_has_every_input_and_its_default() -> None:
     assert rows.pop("dry_run") == "`false`"
     assert rows.pop("image") == ""
     in_words = {"labels": "any", "focus": "", "max_pixels": "", "width": "as cut", "height": "as cut", "zoom": "0 or 1"}
+    in_words |= {"face_height": "as cut", "eye_line": "as cut"}
     for name, said in rows.items():
         default = inputs()[name].default
         shown = ",".join(default) if isinstance(default, tuple) else str(default).lower()

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "crop_core"
 BASE = {"errors", "geometry", "device", "version", "picture_files", "sidecars"}
 ASKED = BASE | {"detection", "css_color", "request", "request_fields", "request_focus", "request_sizes", "request_text"}
 ROOMS = {"photo", "detect", "frame", "run", "cut"}
-WORKING = ASKED | ROOMS | {"result", "steps", "cropper"}
+WORKING = ASKED | ROOMS | {"result", "tilt", "steps", "cropper"}
 LAYERS: dict[str, set[str]] = {
     "version": set(),
     "errors": set(),
@@ -36,7 +36,8 @@ LAYERS: dict[str, set[str]] = {
     "run": BASE,
     "cut": ASKED | {"photo", "frame"},
     "result": ASKED | {"photo", "frame", "cut"},
-    "steps": ASKED | ROOMS | {"result"},
+    "tilt": BASE | {"detection", "cut", "detect"},
+    "steps": ASKED | ROOMS | {"result", "tilt"},
     "cropper": ASKED | ROOMS | {"result", "steps"},
     "doctor": WORKING,
     "bench": WORKING | {"doctor"},

@@ -46,6 +46,9 @@ SCHEMA = pa.schema(
                         ("coverage", pa.map_(pa.string(), pa.float64())),
                         ("rule", pa.string()),
                         ("frame", _INTEGERS),  # this and what follows: null where the request did not bring it about
+                        ("angle", pa.float64()),
+                        ("face_height", pa.float64()),
+                        ("eye_line", pa.float64()),
                         ("redacted", pa.list_(pa.list_(pa.float64()))),
                         ("trim", pa.string()),
                         ("object", pa.list_(pa.float64())),

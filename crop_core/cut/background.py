@@ -40,7 +40,7 @@ def filling_for(request: CropRequest, output_format: str, icc_profile: bytes | N
     return from_srgb(filling, icc_profile) if icc_profile else filling
 
 
-def filled(content: Tensor, at: Window, size: Size, filling: Filling) -> Tensor:
+def filled(content: Tensor, at: Window, size: Size, filling: Filling, there: Tensor | None = None) -> Tensor:
     """Return the pixels on a canvas, with what is around them filled.
 
     Args:
@@ -48,12 +48,15 @@ def filled(content: Tensor, at: Window, size: Size, filling: Filling) -> Tensor:
         at: Where they lie on the canvas.
         size: The canvas's.
         filling: As `CropRequest.filling`, a colour in the content's own colours.
+        there: How much of each pixel the picture has, float tensor [h, w], 0 to 1; none where it has all.
 
     Returns:
         uint8 tensor [3 or 4, height, width], where the content lies; with alpha where the content or the colour has it.
     """
     if isinstance(filling, tuple) and filling[3] < 255:
         content = with_alpha(content)
+    if there is not None:
+        content = _filled_within(content, there, filling)
     channels = content.shape[0]
     if filling == "auto":
         return F.pad(content, _around(at, size), value=WHITE if channels == 3 else 0)
@@ -66,6 +69,30 @@ def filled(content: Tensor, at: Window, size: Size, filling: Filling) -> Tensor:
         return _with_edges(content, at, size)
     canvas[:, at.y1 : at.y2, at.x1 : at.x2] = content
     return canvas
+
+
+def _filled_within(content: Tensor, there: Tensor, filling: Filling) -> Tensor:
+    """Return the content, filled where the picture has nothing of it.
+
+    Args:
+        content: uint8 tensor [3 or 4, h, w]; where the picture has nothing, its border goes on.
+        there: Float tensor [h, w], 0 to 1.
+        filling: As for `filled`.
+    """
+    channels = content.shape[0]
+    if filling == "blur":
+        behind = blurred(content, Size(content.shape[-1], content.shape[-2])).float()
+    elif filling == "edge":
+        behind = content[:, there < 1].float().median(1).values.view(-1, 1, 1)
+    elif isinstance(filling, tuple):
+        behind = torch.tensor(filling[:channels], device=content.device).float().view(-1, 1, 1)
+    else:
+        behind = torch.full((channels, 1, 1), float(WHITE if channels == 3 else 0), device=content.device)
+    # Colours are weighted by alpha, as everywhere.
+    mixed = _premultiplied(content.float()) * there + _premultiplied(behind) * (1 - there)
+    if channels == 4:
+        mixed[:3] = mixed[:3] * 255 / mixed[3:].clamp(min=1)
+    return mixed.round_().clamp_(0, 255).to(torch.uint8)
 
 
 def with_alpha(pixels: Tensor) -> Tensor:

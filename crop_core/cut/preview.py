@@ -11,6 +11,7 @@ from torch import Tensor
 
 from crop_core.detection import Detection
 from crop_core.frame.plan import CropPlan
+from crop_core.frame.portrait import corners
 from crop_core.geometry import Size
 
 SHEET_HEIGHT = 560  # px
@@ -77,6 +78,11 @@ def _color(index: int) -> tuple[int, int, int]:
 
 
 def _draw_window(source: Image.Image, crop: Shown, index: int, scale: float) -> None:
+    if crop.plan.angle:
+        points = corners(crop.plan.frame or crop.plan.window, crop.plan.angle)
+        shape = [(x * scale, y * scale) for x, y in points]
+        ImageDraw.Draw(source).polygon(shape, outline=_color(index), width=LINE)
+        return
     x1, y1, x2, y2 = (side * scale for side in crop.plan.window.xyxy)
     # Windows that share a border stay visible, and so do those of a few pixels.
     inset = min(index * LINE, 10 * LINE, (x2 - x1) / 4, (y2 - y1) / 4)

@@ -13,10 +13,10 @@ from crop_core.geometry import Box, Size
 # How much farther than its box a thing is hidden, as a fraction of the box's sides: a face's box ends at the forehead,
 # and a side of it may be 15 % off.
 MARGIN = 0.35
-# A hidden part keeps the means of so many cells along its shorter side, and no cell is smaller than this. Of the faces
-# in 88 photos the face network found none again with 4; see tests/cut/test_redact.py.
-CELLS, LEAST_CELL = 2, 4
-CONTRAST = 0.2
+# A hidden part keeps the means of so many cells along its shorter side, and no cell is smaller than this. The
+# colours of the cells come as near to their mean. The face network goes by little: of 161 faces in 54 photos it found 1
+# again with these, of 17 it found 4 with three cells at full contrast.
+CELLS, LEAST_CELL, CONTRAST = 2, 4, 0.2
 
 
 @torch.inference_mode()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from crop_core.cut.background import filled
-from crop_core.cut.resample import Source, resampled
+from crop_core.cut.resample import Source, resampled, resampled_turned
 from crop_core.frame.plan import CropPlan
 from crop_core.request_text import Filling
 
@@ -31,5 +31,10 @@ def render(photo: Source, plan: CropPlan, device: torch.device, filling: Filling
         ImageError: The picture is broken.
     """
     at = plan.shown_in
+    if plan.angle:
+        turned, there = resampled_turned(photo, plan.frame or plan.window, plan.angle, at.size)
+        if there is None and at.size == plan.output_size:
+            return turned.to(device)
+        return filled(turned.to(device), at, plan.output_size, filling, None if there is None else there.to(device))
     content = resampled(photo, plan.window, at.size).to(device)
     return content if at.size == plan.output_size else filled(content, at, plan.output_size, filling)

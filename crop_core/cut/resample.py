@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from crop_core.geometry import Size, Window
 from crop_core.photo.decode_on_gpu import means_of
-from crop_core.photo.orientation import stored_window, upright
+from crop_core.photo.orientation import stored_points, stored_window, upright
 from crop_core.photo.photo import Stored, as_tensor
 
 MOST_LEAD = 64  # pixels of the result that may be made in vain before its first
@@ -29,6 +29,7 @@ CLOSE = 1 / 50
 # shrinks far. CUDA's keeps the weights of a pixel in 48 KiB of shared memory, and fails where a bicubic one shrinks by
 # more than 47 (PyTorch, UpSampleBilinear2d.cu); means of whole pixels take what is beyond twice this.
 KEPT = 16
+ROWS = 256  # of a turned part that are made at once: their places take eight times the memory of the pixels
 SUPPORT = 2  # pixels, of the coarser of both scales, that bicubic interpolation looks to either side
 
 Part = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of a decoded picture
@@ -67,6 +68,60 @@ def resampled(photo: Source, window: Window, size: Size) -> Tensor:
     # The last pixel of a reduced decode may stand for fewer than `reduction` of the source's.
     box = (x1, y1, min(x2, stored.image.width), min(y2, stored.image.height))
     return upright(resampled_image(stored.image, box, raw_size, stored.pixels), stored.orientation)
+
+
+def resampled_turned(photo: Source, frame: Window, angle: float, size: Size) -> tuple[Tensor, Tensor | None]:
+    """Return a part of the picture that is turned, at a size of its own, by one bicubic resampling.
+
+    Args:
+        photo: As for `resampled`.
+        frame: The part before it is turned about its middle, in upright source pixels; it may reach beyond the picture.
+        angle: By how many degrees the picture is turned, clockwise.
+        size: Width and height of the result.
+
+    Returns:
+        uint8 tensor [3 or 4, height, width], where the picture's pixels lie, its border going on beyond it; and how
+        much of each pixel the picture has, float tensor [height, width], 0 to 1, or none where it has them all.
+
+    Raises:
+        ImageError: The picture is broken.
+    """
+    scale = min(frame.width / size.width, frame.height / size.height)
+    stored = photo.stored_for(scale)
+    pixels = stored.pixels if stored.pixels is not None else as_tensor(_whole(stored.image))
+    cell = max(1, int(scale / stored.reduction))  # what shrinks far becomes means first; bicubic sees two pixels far
+    values = pixels.float()
+    if values.shape[0] == 4:
+        values = torch.cat((values[:3] * values[3:] / 255, values[3:]))  # or hidden colours bleed into the edges
+    if cell > 1:
+        values = F.avg_pool2d(values, cell, ceil_mode=True, count_include_pad=False)
+    more = 2 if scale > cell * stored.reduction else 1  # samples of each pixel of the result, along each side
+    height, width = values.shape[-2:]
+    raw = stored.size
+    upright_wh = (raw.height, raw.width) if stored.orientation >= 5 else (raw.width, raw.height)
+    (middle_x, middle_y), turn = frame.box.center, math.radians(angle)
+    across = ((torch.arange(size.width * more, device=values.device) + 0.5) / (size.width * more) - 0.5) * frame.width
+    down = ((torch.arange(size.height * more, device=values.device) + 0.5) / (size.height * more) - 0.5) * frame.height
+    rows, inside = [], []
+    for some in torch.split(down, ROWS * more):
+        x = middle_x + across[None, :] * math.cos(turn) + some[:, None] * math.sin(turn)
+        y = middle_y - across[None, :] * math.sin(turn) + some[:, None] * math.cos(turn)
+        is_in = (x >= 0) & (y >= 0) & (x <= upright_wh[0]) & (y <= upright_wh[1])
+        x, y = stored_points(x, y, raw, stored.orientation)
+        step = stored.reduction * cell
+        grid = torch.stack((2 * x / (step * width) - 1, 2 * y / (step * height) - 1), -1)
+        part = F.grid_sample(values[None], grid[None], "bicubic", "border", align_corners=False)
+        rows.append(F.avg_pool2d(part, more)[0])
+        inside.append(F.avg_pool2d(is_in.float()[None], more)[0])
+    result, there = torch.cat(rows, 1), torch.cat(inside)
+    if result.shape[0] == 4:
+        result[:3] = result[:3] * 255 / result[3:].clamp(min=1)
+    return result.round_().clamp_(0, 255).to(torch.uint8), None if bool((there == 1).all()) else there
+
+
+def _whole(image: Image.Image | None) -> Image.Image:
+    assert image is not None
+    return image
 
 
 def _on_device(pixels: Tensor, window: Window, size: tuple[int, int]) -> Tensor:

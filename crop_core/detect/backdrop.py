@@ -16,7 +16,7 @@ from crop_core.geometry import Box
 BORDER, MOST_BORDER, SAMPLES = 0.01, 16, 8192
 # How far a pixel of a plain border may be off the surface, of 255 (what light JPEG noise does), and how many may be
 # farther off: the object or its shadow may touch the border.
-NOISE, MOST_OFF = 10, 0.2
+NOISE, MOST_OFF = 10, 0.3
 # A pixel of the object differs by this many times what the border's own noise does, and one beside it does as well.
 ABOVE_NOISE = 1.5
 ROWS = 256  # that are looked at together: a picture of 100 megapixels would take gigabytes

@@ -96,8 +96,9 @@ def smallest_around(box: Box, ratio: Fraction | None) -> Size:
 
 
 def within(frame: Window, size: Size) -> Window:
-    """Return the part of the frame that lies in the picture, of which there must be one."""
-    return Window(max(frame.x1, 0), max(frame.y1, 0), min(frame.x2, size.width), min(frame.y2, size.height))
+    """Return the part of the frame that lies in the picture; the nearest pixel where none does."""
+    x1, y1 = min(max(frame.x1, 0), size.width - 1), min(max(frame.y1, 0), size.height - 1)
+    return Window(x1, y1, max(x1 + 1, min(frame.x2, size.width)), max(y1 + 1, min(frame.y2, size.height)))
 
 
 def _offset(target: Callable[[int, int], float], keep: Box, axis: int, extent: int, length: int) -> int:

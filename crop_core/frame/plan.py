@@ -20,6 +20,7 @@ from crop_core.frame.focus import FocusAreas
 from crop_core.frame.nothing_found import fallback_window, refuse_if_asked
 from crop_core.frame.output_size import content_and_output, full_image_sizes, output_sizes
 from crop_core.frame.pad import frame_around, frame_holding, never_cut, smallest_around, within
+from crop_core.frame.portrait import Layout, coverage, lay_out, portrait_faces, turned
 from crop_core.frame.scene import Scene
 from crop_core.frame.subjects import Thing
 from crop_core.frame.window import (
@@ -58,6 +59,7 @@ class CropPlan:
         frame: All that the crop shows, where that is more than the picture has: `window` is what it has. None where
             both are the same.
         why_ratio: What each ratio would keep, in words, where one of several was chosen.
+        layout: How a portrait's head lies in the crop; none where the crop is none or nobody asked.
     """
 
     window: Window
@@ -72,14 +74,17 @@ class CropPlan:
     angle: float = 0.0
     frame: Window | None = None
     why_ratio: str = field(default="", compare=False)
+    layout: Layout | None = None
 
     @property
     def shown_in(self) -> Window:
         """Return where the window's pixels lie in the crop, in the crop's own; what is around them is filled."""
         frame, content = self.frame or self.window, self.content_size
+        if self.angle:  # the frame has turned pixels of the picture all over
+            return _centered(content, self.output_size)
         x1, x2 = _scaled(self.window.x1 - frame.x1, self.window.x2 - frame.x1, frame.width, content.width)
         y1, y2 = _scaled(self.window.y1 - frame.y1, self.window.y2 - frame.y1, frame.height, content.height)
-        left, top = (self.output_size.width - content.width) // 2, (self.output_size.height - content.height) // 2
+        left, top, *_ = _centered(content, self.output_size).xyxy
         return Window(left + x1, top + y1, left + x2, top + y2)
 
     def shows(self, box: Box) -> bool:
@@ -91,11 +96,9 @@ class CropPlan:
         frame = (self.frame or self.window).box
         middle_x, middle_y = frame.center
         scale_x, scale_y = self.content_size.width / frame.width, self.content_size.height / frame.height
-        left, top = self.output_size.width / 2, self.output_size.height / 2
-        cos, sin = math.cos(math.radians(self.angle)), math.sin(math.radians(self.angle))
-        corners = [(x - middle_x, y - middle_y) for x in (box.x1, box.x2) for y in (box.y1, box.y2)]
-        x = [left + scale_x * (x * cos - y * sin) for x, y in corners]
-        y = [top + scale_y * (x * sin + y * cos) for x, y in corners]
+        left, top = _centered(self.content_size, self.output_size).box.center
+        corners = [turned(x - middle_x, y - middle_y, self.angle) for x in (box.x1, box.x2) for y in (box.y1, box.y2)]
+        x, y = [left + scale_x * x for x, _ in corners], [top + scale_y * y for _, y in corners]
         return Box(min(x), min(y), max(x), max(y))
 
 
@@ -169,7 +172,7 @@ def _in_multiples(
         asked = bucket_for(plan.window.size, exact, size, request)
     if plan.frame is not None and exact is None:
         plan = _reframed(plan, smallest_around(plan.frame.box, Fraction(asked.width, asked.height)), size)
-    if plan.frame is None:
+    if plan.frame is None and plan.layout is None:
         window = plan.window
         if padded or exact is None:
             window = smallest_holding(window, Fraction(asked.width, asked.height), size)
@@ -178,8 +181,8 @@ def _in_multiples(
         content = output = asked
     else:
         content, output = content_and_output(plan.frame or plan.window, asked, request)
-    coverage = tuple(detection.box.coverage(plan.window) for detection in scene.detections)
-    return replace(plan, content_size=content, output_size=output, coverage=coverage)
+    plan = replace(plan, content_size=content, output_size=output)
+    return plan if plan.layout else replace(plan, coverage=_covered(scene, plan.window))
 
 
 def _reframed(plan: CropPlan, wanted: Size, size: Size) -> CropPlan:
@@ -211,10 +214,18 @@ def _subject_plan(
             frame = frame_around(whole, exact, scene.size, request, scene.alone)
             placed = Placed(within(frame, scene.size))
             focus = [thing for thing in group if _holds(placed.window, thing.box)]
+    layout = None
+    of = portrait_faces(scene.detections, request)
+    if request.mode == "faces":
+        of = [i for i in of if i in group[0].ids]
+    if of and exact is not None:
+        base, face = frame or placed.window, scene.detections[of[0]]
+        layout = lay_out(base, face, exact, scene.size, request, scene.tilts.get(of[0]))
+        frame, placed = layout.frame, Placed(within(layout.frame, scene.size))
     ids = {index for thing in focus for index in thing.ids}
     sizes = output_sizes(frame or placed.window, exact, request)
     label = _weightiest(focus).label
-    return _plan(scene, placed, sizes, name, label, tuple(sorted(ids)), RULES[request.mode], frame)
+    return _plan(scene, placed, sizes, name, label, tuple(sorted(ids)), RULES[request.mode], frame, layout)
 
 
 def _focus_plan(scene: Scene, focus: FocusAreas, request: CropRequest, name: str, ratio: Fraction | None) -> CropPlan:
@@ -252,10 +263,22 @@ def _plan(
     subjects: tuple[int, ...],
     rule: str,
     frame: Window | None = None,
+    layout: Layout | None = None,
 ) -> CropPlan:
-    coverage = tuple(detection.box.coverage(placed.window) for detection in scene.detections)
+    angle, shown = (layout.angle, layout.frame) if layout else (0.0, placed.window)
+    covered = _covered(scene, shown, angle)
     beyond = None if frame == placed.window else frame
-    return CropPlan(placed.window, *sizes, name, label, subjects, coverage, rule, placed.verdicts, frame=beyond)
+    plan = CropPlan(placed.window, *sizes, name, label, subjects, covered, rule, placed.verdicts, angle, beyond)
+    return plan if layout is None else replace(plan, layout=layout)
+
+
+def _covered(scene: Scene, shown: Window, angle: float = 0.0) -> tuple[float, ...]:
+    return tuple(coverage(detection.box, shown, angle) for detection in scene.detections)
+
+
+def _centered(content: Size, canvas: Size) -> Window:
+    left, top = (canvas.width - content.width) // 2, (canvas.height - content.height) // 2
+    return Window(left, top, left + content.width, top + content.height)
 
 
 def _scaled(low: int, high: int, length: int, pixels: int) -> tuple[int, int]:

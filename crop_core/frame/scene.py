@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from crop_core.detection import SALIENT, Detection
 from crop_core.frame.focus import FocusAreas, focus_in
@@ -47,6 +47,7 @@ class Scene:
         composition: The window that a person would draw; none where nobody says.
         focus: What the caller says the crop is about; none where nobody says.
         alone: Whether the one subject lies on a plain backdrop, which goes on beyond the picture.
+        tilts: Of faces, by their index: by how many degrees the line between the eyes falls to the right.
     """
 
     size: Size
@@ -56,6 +57,7 @@ class Scene:
     composition: Box | None = None
     focus: FocusAreas | None = None
     alone: bool = False
+    tilts: Mapping[int, float] = field(default_factory=dict)
 
     def trimmed(self, backdrop: Box | None) -> tuple[Scene, Trim]:
         """Return the scene with one subject, and what that is.

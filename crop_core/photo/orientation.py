@@ -21,6 +21,24 @@ def upright(pixels: Tensor, orientation: int) -> Tensor:
     return pixels.flip(flips) if flips else pixels
 
 
+def stored_points(x: Tensor, y: Tensor, stored: Size, orientation: int) -> tuple[Tensor, Tensor]:
+    """Return where points of the upright picture lie in the picture as it is stored.
+
+    Args:
+        x: In upright pixels.
+        y: In upright pixels.
+        stored: The size of the picture as it is stored.
+        orientation: 1 to 8.
+    """
+    if orientation >= 5:
+        x, y = y, x
+    if orientation in (2, 3, 7, 8):
+        x = stored.width - x
+    if orientation in (3, 4, 6, 7):
+        y = stored.height - y
+    return x, y
+
+
 def stored_window(window: Window, stored: Size, orientation: int) -> Window:
     """Return where the upright window lies in the picture as it is stored.
 
