@@ -128,7 +128,7 @@ def test_what_the_caller_knows_reaches_the_crop(server: Server) -> None:
     assert crop["output_size"] == [144, 272]
     assert answer["metrics"]["focal_point"] == [0.9, 0.9]
     refused = server.predict(image=ASTRONAUT, focus="0.9,0.9", mode="faces")
-    assert refused["error"].startswith("focus says what one crop is about, and mode faces makes a crop of each thing.")
+    assert "focus says what one crop is about, and mode faces makes a crop of each thing." in refused["error"]
 
 
 def test_a_dry_run_gives_the_record_alone_and_its_detections_in_the_metrics(server: Server) -> None:

@@ -9,6 +9,7 @@ from crop_core.errors import RequestError
 from crop_core.frame.claims import Claim, Span, hull, placed_at, span_of
 from crop_core.geometry import Box, Size, union
 from crop_core.request import CropRequest
+from crop_core.request_text import shown
 
 Point = tuple[float, float]
 MIDDLE = 0.5
@@ -60,7 +61,7 @@ def focus_in(size: Size, request: CropRequest) -> FocusAreas | None:
         beyond = numbers[0] > size.width or numbers[1] > size.height
         if beyond or (len(numbers) == 4 and (numbers[0] >= size.width or numbers[1] >= size.height)):
             raise RequestError(
-                f"focus {focus.text} lies outside of the picture, which has {size.width}x{size.height} pixels. "
+                f"focus {shown(focus.text)} lies outside of the picture, which has {size.width}x{size.height} pixels. "
                 "Name a place in it."
             )
         if len(numbers) == 4:

@@ -191,6 +191,13 @@ def test_a_focus_outside_of_the_picture_is_refused(focus: str) -> None:
         only_plan([], focus=focus)
 
 
+def test_the_refusal_of_a_focus_is_one_line_however_it_was_written() -> None:
+    with pytest.raises(RequestError) as caught:
+        only_plan([], focus="601px\n,\n10px" + " " * 100)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 200
+
+
 def test_what_a_box_has_outside_of_the_picture_does_not_count() -> None:
     assert only_plan([], focus="500px,0px,900px,900px").window == only_plan([], focus="500px,0px,600px,400px").window
 
