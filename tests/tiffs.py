@@ -27,6 +27,7 @@ class Made:
     rows: int = 7  # of a strip
     predictor: int = 1
     extra: tuple[int, ...] = ()
+    fill_order: int = 1
     tags: tuple[tuple[int, str, tuple[int, ...]], ...] = ()
 
 
@@ -83,6 +84,11 @@ def tiff_of(array: np.ndarray, made: Made) -> bytes:
         277: ("H", (channels,)),
         284: ("H", (2 if made.apart else 1,)),
     }
+    if made.fill_order == 2:
+        tags[266] = ("H", (2,))
+        pieces = [
+            np.packbits(np.unpackbits(np.frombuffer(one, np.uint8)), bitorder="little").tobytes() for one in pieces
+        ]
     if made.predictor != 1:
         tags[317] = ("H", (made.predictor,))
     if made.tile:

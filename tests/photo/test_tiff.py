@@ -21,7 +21,7 @@ from crop_core.photo.formats_apart import opened
 from crop_core.photo.header import header_of
 from crop_core.photo.photo import open_photo
 
-WHITE_IS_0, BLACK_IS_0, RGB, PALETTE, CMYK = 0, 1, 2, 3, 5
+WHITE_IS_0, BLACK_IS_0, RGB, PALETTE, CMYK, LAB = 0, 1, 2, 3, 5, 8
 WIDTH, HEIGHT = 37, 21  # neither of them fills bytes, strips or tiles
 SEED = np.random.default_rng(4)
 
@@ -78,7 +78,7 @@ def layouts() -> dict[str, Made]:
     kinds += [(BLACK_IS_0, bits, extra) for bits in (8, 16) for extra in ((0,), (1,), (2,))]
     kinds += [(RGB, bits, ()) for bits in (4, 8, 10, 12, 16)]
     kinds += [(RGB, bits, extra) for bits in (8, 16) for extra in ((0,), (1,), (2,), (0, 0), (2, 0), (0, 2))]
-    kinds += [(PALETTE, bits, ()) for bits in (1, 2, 4, 8)] + [(CMYK, 8, ()), (CMYK, 16, ())]
+    kinds += [(PALETTE, bits, extra) for bits in (1, 2, 4, 8) for extra in ((), (2,))] + [(CMYK, 8, ()), (CMYK, 16, ())]
     found = {}
     for (photometric, bits, extra), apart, tile, compression in itertools.product(
         kinds, (False, True), (0, 16), COMPRESSIONS
@@ -179,6 +179,25 @@ def test_what_an_independent_writer_writes_is_read(
     due = 255 - due if photometric == "miniswhite" else due
     due = np.concatenate([due[..., :1].repeat(3, 2), due[..., 1:]], 2) if channels < 3 else due
     assert np.abs(in_this_process(buffer.getvalue()) - due).max() <= 1
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize(
+    "made",
+    [Made(1), Made(8), Made(12), Made(16), Made(8, RGB), Made(16, RGB, apart=True)],
+    ids=lambda made: str(made.bits),
+)
+def test_bits_that_are_stored_the_other_way_round_are_turned(made: Made, compression: str) -> None:
+    data, array = made_of(replace(made, fill_order=2, compression=compression))
+    assert np.abs(in_this_process(data) - due_of(array, made)).max() <= 1
+
+
+@pytest.mark.parametrize("made", [Made(8, LAB, apart=True), Made(16, LAB), Made(16, LAB, ">", apart=True)], ids=str)
+def test_lab_colors_of_any_layout_are_those_of_the_one_that_pillow_reads(made: Made) -> None:
+    array = numbers(8, 3)
+    due = in_this_process(tiff_of(array, Made(8, LAB)))
+    assert np.ptp(due[..., 0]) > 100
+    assert (in_this_process(tiff_of(array << (made.bits - 8), made)) == due).all()
 
 
 @pytest.mark.parametrize("orientation", STORED_AS)
