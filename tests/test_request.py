@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crop_core import CropRequest, RequestError
+from crop_core.request import inputs, value_of
 
 
 def test_the_defaults_are_the_ones_of_the_design() -> None:
@@ -128,6 +129,25 @@ def test_a_bad_input_gets_one_sentence_that_says_what_is_right(inputs: dict[str,
     assert sentence in message
     assert "\n" not in message
     assert len(message) <= 250
+
+
+@pytest.mark.parametrize(
+    ("name", "cell", "value"),
+    [
+        ("fit", "pad", "pad"),
+        ("background", "#fff", "#fff"),
+        ("align", "eyes", "eyes"),
+        ("face_height", "0.75", 0.75),
+        ("eye_line", "0.4", 0.4),
+        ("trim", "true", True),
+        ("trim_threshold", "40", 40),
+        ("redact", "blur", "blur"),
+        ("redact_labels", "face,tv", "face,tv"),
+    ],
+)
+def test_a_cell_of_a_table_is_a_value_of_its_input(name: str, cell: str, value: object) -> None:
+    found = value_of(inputs()[name], cell)
+    assert (found, type(found)) == (value, type(value))
 
 
 def test_a_name_that_is_like_none_gets_the_names_of_all_inputs() -> None:

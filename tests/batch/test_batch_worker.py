@@ -306,6 +306,23 @@ def test_a_table_from_before_a_crop_had_all_of_its_keys_is_gone_on_with(tmp_path
     ]
 
 
+def test_the_table_has_what_a_row_of_a_manifest_asked_for_beyond_the_plain_crop(crop: Crop, tmp_path: Path) -> None:
+    asked = {"mode": "faces", "align": "eyes", "face_height": 0.5, "fit": "pad", "background": "#fff", "redact": "blur"}
+    (row,) = crop(work("astronaut.jpg", request=json.dumps(asked)))
+    (plain,) = crop(work("cat.jpg", folder="plain"))
+    (trimmed,) = crop(work("cat.jpg", folder="trimmed", request='{"trim": true}'))
+    made = []
+    for one in (row, plain, trimmed):
+        crops = [{**cut, "coverage": list(cut["coverage"].items())} for cut in one["crops"]]
+        made.append({**one, "timings_ms": list(one["timings_ms"].items()), "crops": crops})
+    ran(str(tmp_path), table_of(made), planned=("astronaut.jpg", "plain", "trimmed"))
+    face, nothing, cat = (found["crops"][0] for found in pq.read_table(tmp_path / TABLE).to_pylist())
+    assert (len(face["redacted"]), face["face_height"]) == (1, pytest.approx(0.5, abs=0.01))
+    assert abs(face["angle"]) <= 30
+    assert cat["trim"] == "detection"
+    assert {nothing[key] for key in ("frame", "angle", "face_height", "eye_line", "trim")} == {None}
+
+
 def test_a_run_that_changes_nothing_leaves_the_table_alone(tmp_path: Path) -> None:
     ran(str(tmp_path), rows("a"))
     before = (tmp_path / TABLE).stat()
