@@ -131,6 +131,22 @@ def test_what_the_caller_knows_reaches_the_crop(server: Server) -> None:
     assert "focus says what one crop is about, and mode faces makes a crop of each thing." in refused["error"]
 
 
+@pytest.mark.parametrize(
+    ("inputs", "key"),
+    [
+        ({"image": PAIR, "fit": "pad", "background": "blur", "aspect_ratio": "9:16"}, "frame"),
+        ({"image": ASTRONAUT, "redact": "pixelate", "redact_labels": "face"}, "redacted"),
+        ({"image": ASTRONAUT, "mode": "faces", "align": "eyes", "face_height": 0.7}, "angle"),
+        ({"image": ASTRONAUT, "trim": True, "trim_threshold": 20}, "trim"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_an_input_brings_about_is_in_the_record(inputs: dict[str, Any], key: str, server: Server) -> None:
+    record, (crop,) = outputs(server.predict(**inputs))
+    assert key in record["crops"][0]
+    assert size(crop) == record["crops"][0]["output_size"]
+
+
 def test_a_dry_run_gives_the_record_alone_and_its_detections_in_the_metrics(server: Server) -> None:
     answer = server.predict(image=ASTRONAUT, dry_run=True)
     record, files = outputs(answer)
