@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.transforms.v2 import functional as T
 
 from crop_core.errors import RequestError
 from crop_core.geometry import Size, Window
@@ -116,6 +115,8 @@ def blurred(pixels: Tensor, size: Size) -> Tensor:
     """
     height, width = pixels.shape[-2:]
     scale = max(size.width / width, size.height / height)
+    from torchvision.transforms.v2 import functional as T  # whoever wants no blur does not wait for its import
+
     part_w, part_h = max(1, min(width, round(size.width / scale))), max(1, min(height, round(size.height / scale)))
     left, top = (width - part_w) // 2, (height - part_h) // 2
     part = pixels[:, top : top + part_h, left : left + part_w]
