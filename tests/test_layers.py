@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "crop_core"
 
 # A layer and the layers that it may import. A folder is one layer, a module at the top another.
-BASE = {"errors", "geometry", "device", "version", "picture_files", "sidecars"}
+BASE = {"errors", "geometry", "device", "threads", "version", "picture_files", "sidecars"}
 ASKED = BASE | {"detection", "css_color", "request", "request_fields", "request_focus", "request_sizes", "request_text"}
 ROOMS = {"photo", "detect", "frame", "run", "cut"}
 WORKING = ASKED | ROOMS | {"result", "tilt", "steps", "cropper"}
@@ -20,6 +20,7 @@ LAYERS: dict[str, set[str]] = {
     "version": set(),
     "errors": set(),
     "picture_files": set(),
+    "threads": set(),
     "sidecars": {"errors", "picture_files"},
     "geometry": set(),
     "device": {"errors"},

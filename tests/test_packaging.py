@@ -180,14 +180,15 @@ def test_the_wheel_holds_every_package_there_is() -> None:
     assert set(_project()["tool"]["setuptools"]["packages"]) == {name.replace("/", ".") for name in packages}
 
 
-def test_the_wheel_holds_every_file_that_is_no_module() -> None:
+def test_the_wheel_holds_every_file_that_is_no_module_and_no_page() -> None:
     shipped = {
         path
         for package, patterns in _project()["tool"]["setuptools"]["package-data"].items()
         for pattern in patterns
         for path in (ROOT / package.replace(".", "/")).glob(pattern)
     }
-    tracked = {ROOT / name for name in _tracked() if name.startswith("crop_core/") and not name.endswith(".py")}
+    no_data = (".py", ".md")
+    tracked = {ROOT / name for name in _tracked() if name.startswith("crop_core/") and not name.endswith(no_data)}
     assert tracked
     assert tracked <= shipped
 

@@ -18,7 +18,7 @@ from crop_core.batch.options import Options
 from crop_core.batch.table_schema import NUMBER
 from crop_core.batch.worker import WORK, Settings, Worker
 from crop_core.errors import CropError, RequestError
-from crop_core.run.threads import usable_cores
+from crop_core.threads import usable_cores
 
 # While a picture's decoding and encoding keep a core busy, its network keeps the GPU busy for a fraction of that.
 WORKERS_PER_GPU = 4

@@ -26,6 +26,7 @@ from crop_core.request import CropRequest
 from crop_core.result import CROP_NAME, PREVIEW_NAME, CropResult, failed_record
 from crop_core.run.process_settings import FreedMemory, tune_process
 from crop_core.sidecars import beside, read_sidecars
+from crop_core.threads import keep_to
 
 AHEAD = 4  # pictures that are read before their turn, and as many that are being written
 # Bytes of freed memory that a worker holds for its next pictures. Less would be cleared by the system again and again.
@@ -67,11 +68,9 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         os.environ.update(settings.environment)
         tune_process()  # before PyTorch is loaded
-        import torch
-
         from crop_core.cropper import Cropper
 
-        torch.set_num_threads(settings.threads)
+        keep_to(settings.threads)
         self._settings = settings
         self._cropper = Cropper(settings.device, settings.detector)
         self._io = ThreadPoolExecutor(2 * AHEAD)

@@ -8,12 +8,13 @@ faster way by a quarter.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
 from typing import TypeVar
 
 import torch
+
+from crop_core.threads import pool_keeping_to
 
 First = TypeVar("First")
 Second = TypeVar("Second")
@@ -24,12 +25,11 @@ class TwoThreads:
 
     def __init__(self) -> None:
         """Start the threads; PyTorch's number of threads stays as it was for all others."""
-        before = torch.get_num_threads()
-        self._pool = ThreadPoolExecutor(2, initializer=_keep_to, initargs=(max(1, before // 2),))
-        together = Barrier(2)
-        for started in [self._pool.submit(together.wait) for _ in range(2)]:
-            started.result()
-        torch.set_num_threads(before)  # threads that are yet to come take the number that was set last
+        with pool_keeping_to(max(1, torch.get_num_threads() // 2), workers=2) as pool:
+            together = Barrier(2)
+            for started in [pool.submit(together.wait) for _ in range(2)]:
+                started.result()
+        self._pool = pool
 
     def run(self, one: Callable[[], First], other: Callable[[], Second]) -> tuple[First, Second]:
         """Return what the two return.
@@ -51,9 +51,3 @@ def cores_are_free(loadavg: Path = Path("/proc/loadavg")) -> bool:
         return int(loadavg.read_text().split()[3].partition("/")[0]) <= 1
     except (OSError, IndexError, ValueError):  # another system
         return False
-
-
-def _keep_to(threads: int) -> None:
-    """Let PyTorch use so many threads in this one, whatever is set in others later."""
-    torch.set_num_threads(threads)
-    torch.get_num_threads()  # a thread that has not asked yet takes, when it does, what was set last anywhere

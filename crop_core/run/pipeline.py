@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-import torch
-
 from crop_core.run.ordered_pool import batched, in_order
+from crop_core.threads import pool_keeping_to
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -20,13 +19,11 @@ def each_in_its_thread(work: Callable[[Item], Made], items: Iterable[Item], thre
     On two cores that is half as fast again as one picture after another with two threads of
     PyTorch's, which wait for one another at every layer.
     """
-    before = torch.get_num_threads()
-    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
-    try:
-        yield from in_order(pool, work, items, threads)
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(before)  # threads that are yet to come take the number that was set last
+    with pool_keeping_to(1, workers=threads) as pool:
+        try:
+            yield from in_order(pool, work, items, threads)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def in_three_steps(

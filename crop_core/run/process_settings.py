@@ -17,7 +17,7 @@ from io import BytesIO
 from pathlib import Path
 from urllib.response import addinfourl
 
-from crop_core.run.threads import limit_threads
+from crop_core.threads import limit_threads
 
 try:
     import resource

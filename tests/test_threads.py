@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from crop_core.run.threads import limit_threads, usable_cores
+from crop_core.threads import limit_threads, usable_cores
 
 V2, V1 = "0::{}\n", "4:cpu,cpuacct:{}\n3:memory:/x\n"
 
@@ -80,7 +80,7 @@ def test_pytorch_gets_the_quotas_threads(
 def test_the_command_and_the_server_ask_for_it(tmp_path: Path) -> None:
     root = system(tmp_path, V2.format("/"), {"cpu.max": "100000 100000\n"})
     program = (
-        "import sys; from pathlib import Path; from crop_core.run import threads; quota = threads._quota;"
+        "import sys; from pathlib import Path; from crop_core import threads; quota = threads._quota;"
         "threads._quota = lambda root: quota(Path(sys.argv[1]));"
         "from crop_core.run.process_settings import tune_process; tune_process();"
         "import torch; print(torch.get_num_threads())"

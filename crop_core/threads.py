@@ -1,9 +1,15 @@
-"""How many cores this process may use: what the system lets it run on, and what its container may spend."""
+"""How many cores this process may use, and how many threads the networks get: the one place that sets them.
+
+OpenVINO takes the number that PyTorch has in the thread that asks.
+"""
 
 from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -27,6 +33,29 @@ def limit_threads(root: Path = Path("/")) -> None:
     """
     if _quota(root) < math.inf:
         os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores(root)))
+
+
+def keep_to(threads: int) -> None:
+    """Let the networks use so many threads where they are asked from this thread, whatever is set in others later."""
+    import torch  # not before `limit_threads`
+
+    torch.set_num_threads(threads)
+    torch.get_num_threads()  # a thread that has not asked yet takes, when it does, what was set last anywhere
+
+
+@contextmanager
+def pool_keeping_to(threads: int, workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Yield a pool of `workers`, in each of which the networks use `threads`; all others keep theirs.
+
+    The pool outlives the block unless it is shut down in it. At the block's end its workers must have started.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        yield ThreadPoolExecutor(workers, initializer=keep_to, initargs=(threads,))
+    finally:
+        torch.set_num_threads(before)  # threads that are yet to come take the number that was set last
 
 
 def _quota(root: Path) -> float:
