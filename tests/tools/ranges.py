@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 # What the tests below need beside the package; their versions are those of the extra `test`.
-TOOLS = ("cog", "coglet", "pytest", "hypothesis", "pyyaml", "onnx", "onnxruntime", "pillow-heif")
+TOOLS = ("cog", "coglet", "pytest", "hypothesis", "pyyaml", "onnx", "onnxruntime", "pillow-heif", "tifffile")
 TESTS = (
     *("tests/photo", "tests/detect", "tests/frame", "tests/cut", "tests/run"),
     *("tests/test_cropper.py", "tests/test_result.py", "tests/test_request.py"),
