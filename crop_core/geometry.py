@@ -87,6 +87,11 @@ class Box:
         """Return the box with its sides moved outward by these many pixels."""
         return Box(self.x1 - left, self.y1 - top, self.x2 + right, self.y2 + bottom)
 
+    def with_margin(self, share: float) -> Box:
+        """Return the box with a margin on every side, this share of its own width or height."""
+        x, y = share * self.width, share * self.height
+        return self.grown(x, y, x, y)
+
     def scaled(self, scale: float) -> Box:
         """Return the box in a picture that is so many times as large."""
         return Box(self.x1 * scale, self.y1 * scale, self.x2 * scale, self.y2 * scale)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from crop_core.errors import ImageError, RequestError
-from crop_core.picture_files import PICTURE_ENDINGS
+from crop_core.picture_files import PICTURE_ENDINGS, read_at_most
 
 MAX_SIDECARS = 10
 MAX_SIDECAR_BYTES = 2**20  # a caption has some hundred
@@ -69,8 +69,7 @@ def read_local(path: str) -> bytes | None:
         ImageError: It cannot be read.
     """
     try:
-        with open(path, "rb") as file:
-            return file.read(MAX_SIDECAR_BYTES + 1)
+        return read_at_most(path, MAX_SIDECAR_BYTES)
     except FileNotFoundError:
         return None
     except OSError as error:

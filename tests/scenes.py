@@ -63,3 +63,15 @@ def scenes(draw: st.DrawFn, labels: tuple[str, ...] = ("person", "dog", "face"))
         if x2 - x1 > 1e-6 and y2 - y1 > 1e-6:
             detections.append(Detection(label, draw(st.floats(0.1, 1)), Box(x1, y1, x2, y2), landmarks))
     return size, in_order(detections)
+
+
+def requests_with(**inputs: st.SearchStrategy[object]) -> st.SearchStrategy[CropRequest]:
+    """Return requests of every mode, one ratio, zoom and padding, with these inputs drawn beside."""
+    return st.builds(
+        CropRequest,
+        mode=st.sampled_from(["subject", "objects", "faces"]),
+        aspect_ratios=st.tuples(RATIOS),
+        zoom=st.floats(0, 1),
+        padding=st.floats(0, 2),
+        **inputs,
+    )

@@ -54,9 +54,9 @@ def list_manifest(source: str, column: str, met: Callable[[str], None]) -> Itera
             if not isinstance(path, str) or not path.strip():
                 yield _unusable(name, f"The row has no {column}. Give it a path or an address.")
                 continue
-            for name in sorted(row.keys() - {column, VERSION_COLUMN} - told):
-                told.add(name)
-                met(name)
+            for extra in sorted(row.keys() - {column, VERSION_COLUMN} - told):
+                told.add(extra)
+                met(extra)
             own = {key: _value(key, row[key]) for key in INPUTS.keys() & row.keys()}
             own = {key: value for key, value in own.items() if value is not None}
             yield _named(path.strip(), base, own, row.get(VERSION_COLUMN))

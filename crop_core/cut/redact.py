@@ -36,8 +36,7 @@ def hidden(pixels: Tensor, boxes: Iterable[Box], how: str) -> Tensor:
     size = Size(pixels.shape[-1], pixels.shape[-2])
     copied = False
     for box in boxes:
-        x, y = MARGIN * box.width, MARGIN * box.height
-        whole = box.grown(x, y, x, y)
+        whole = box.with_margin(MARGIN)
         part = whole.clipped(size)
         if part.area <= 0:
             continue

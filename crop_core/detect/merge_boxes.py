@@ -1,6 +1,6 @@
 """From candidates to detections: threshold, NMS, clean-up, one transfer, total order.
 
-Everything happens on the device of the tensors, and nothing there waits for it, until `all_settled`
+Everything happens on the device of the tensors, and the host waits for it where `all_settled`
 brings the boxes of all pictures over in one piece.
 """
 
@@ -53,8 +53,8 @@ def all_settled(
     near-identical object box of another label, or a part of a face. Faces and objects never remove
     one another. The order of the candidates does not matter, not even where scores tie.
 
-    A GPU settles all pictures at once, and the host waits for it here alone: for how many rows pass,
-    how many NMS keeps, and the rows.
+    A GPU settles all pictures at once. The host waits for it three times: for how many rows pass, how many
+    NMS keeps, and the rows.
 
     Raises:
         DeviceError: A score or a box is no number, as a device that fails returns them.

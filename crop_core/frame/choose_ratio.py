@@ -51,9 +51,7 @@ def _unbound(subject: Subject, size: Size, request: CropRequest) -> Box:
     picture, zoom = Box(0, 0, size.width, size.height), request.effective_zoom
     if not subject or zoom <= 0:
         return picture
-    keep = union(box for box, _ in subject)
-    pad_x, pad_y = request.padding * keep.width, request.padding * keep.height
-    roomy = keep.grown(pad_x, pad_y, pad_x, pad_y).clipped(size)
+    roomy = union(box for box, _ in subject).with_margin(request.padding).clipped(size)
     return Box(*(a + (b - a) * zoom for a, b in zip(picture.xyxy, roomy.xyxy, strict=True)))
 
 

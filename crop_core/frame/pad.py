@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from crop_core.frame.composition import well_placed
-from crop_core.frame.place_on_axis import place_holding
-from crop_core.frame.subjects import Thing
+from crop_core.frame.place_on_axis import SURE_THING, place_holding
+from crop_core.frame.subjects import Thing, weightiest
 from crop_core.geometry import Box, Size, Window, union
 from crop_core.request import CropRequest
 
-# What weighs at least this much of the weightiest thing is a subject beside it, if it is this sure.
-BESIDE_MAIN, SURE_THING = 0.5, 0.5
+# What weighs at least this much of the weightiest thing is a subject beside it, if it is sure.
+BESIDE_MAIN = 0.5
 
 
 def never_cut(group: Sequence[Thing], request: CropRequest) -> list[Thing]:
@@ -24,7 +24,7 @@ def never_cut(group: Sequence[Thing], request: CropRequest) -> list[Thing]:
     """
     if request.mode != "subject" or request.label_weights:
         return list(group)
-    main = max(group, key=lambda thing: thing.weight)
+    main = weightiest(group)
     return [
         thing
         for thing in group
@@ -71,8 +71,7 @@ def frame_holding(
     zoom = request.effective_zoom
     keep = picture
     if subject is not None and zoom > 0:
-        pad_x, pad_y = request.padding * subject.width, request.padding * subject.height
-        roomy = subject.grown(pad_x, pad_y, pad_x, pad_y)
+        roomy = subject.with_margin(request.padding)
         if alone and zoom == 1:
             wanted = smallest_around(Box(0, 0, roomy.width, roomy.height), ratio)
             x, y = round(subject.center[0] - wanted.width / 2), round(subject.center[1] - wanted.height / 2)

@@ -8,7 +8,7 @@ large it is by ratio and `zoom`, `output_size` how large the crop comes out.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
@@ -22,7 +22,7 @@ from crop_core.frame.output_size import content_and_output, full_image_sizes, ou
 from crop_core.frame.pad import frame_around, frame_holding, never_cut, smallest_around, within
 from crop_core.frame.portrait import Layout, coverage, lay_out, portrait_faces, turned
 from crop_core.frame.scene import Scene
-from crop_core.frame.subjects import Thing
+from crop_core.frame.subjects import Thing, weightiest
 from crop_core.frame.window import (
     Placed,
     aimed_at,
@@ -201,9 +201,9 @@ def _subject_plan(
     largest = place_largest(
         (*group, *scene.voters), largest_size(scene.size, exact), scene.size, composition, at=request.place
     )
-    focus = [thing for thing in group if _holds(largest.window, thing.box)] or [_weightiest(group)]
+    focus = [thing for thing in group if _holds(largest.window, thing.box)] or [weightiest(group)]
     if exact is None and request.zoom is None and composition is not None:
-        focus = [_weightiest(group)]
+        focus = [weightiest(group)]
         placed = Placed(free_window(focus, composition, scene.size))
     else:
         placed = zoom_in(focus, largest, exact, scene.size, request)
@@ -224,7 +224,7 @@ def _subject_plan(
         frame, placed = layout.frame, Placed(within(layout.frame, scene.size))
     ids = {index for thing in focus for index in thing.ids}
     sizes = output_sizes(frame or placed.window, exact, request)
-    label = _weightiest(focus).label
+    label = weightiest(focus).label
     return _plan(scene, placed, sizes, name, label, tuple(sorted(ids)), RULES[request.mode], frame, layout)
 
 
@@ -238,7 +238,7 @@ def _focus_plan(scene: Scene, focus: FocusAreas, request: CropRequest, name: str
     held = [thing for thing in scene.subjects if _holds(placed.window, thing.box)]
     ids = {index for thing in held for index in thing.ids}
     sizes = output_sizes(frame or placed.window, exact, request)
-    label = _weightiest(held).label if held else FOCUS
+    label = weightiest(held).label if held else FOCUS
     return _plan(scene, placed, sizes, name, label, tuple(sorted(ids)), FOCUS, frame)
 
 
@@ -285,10 +285,6 @@ def _scaled(low: int, high: int, length: int, pixels: int) -> tuple[int, int]:
     """Return where a part of a side of `length` lies on as many pixels as given, at least one of them."""
     first = min(round(low * pixels / length), pixels - 1)
     return first, max(first + 1, round(high * pixels / length))
-
-
-def _weightiest(things: Iterable[Thing]) -> Thing:
-    return max(things, key=lambda thing: thing.weight)
 
 
 def _holds(window: Window, box: Box) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from crop_core.detection import SALIENT, Detection
 from crop_core.frame.focus import FocusAreas, focus_in
 from crop_core.frame.mask_vote import Mask, is_denied, voted
-from crop_core.frame.subjects import Thing, subjects_among
+from crop_core.frame.subjects import Thing, subjects_among, weightiest
 from crop_core.geometry import Box, Size
 from crop_core.request import CropRequest
 
@@ -71,7 +71,7 @@ class Scene:
             return Scene(self.size, self.detections, (thing,), alone=True), Trim("backdrop", backdrop)
         if not self.subjects:
             return self, Trim(None, None)
-        main = max(self.subjects, key=lambda thing: thing.weight)
+        main = weightiest(self.subjects)
         found = "mask" if main.label == SALIENT else "detection"
         return Scene(self.size, self.detections, (main,)), Trim(found, main.box)
 

@@ -6,7 +6,7 @@ Pure arithmetic on the standard library. This module knows nothing of windows an
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from crop_core.detection import FACE, PERSON, Detection
@@ -113,6 +113,11 @@ def subjects_among(detections: Sequence[Detection], size: Size, request: CropReq
     return tuple(sorted(things, key=order))
 
 
+def weightiest(things: Iterable[Thing]) -> Thing:
+    """Return the thing that weighs most, of at least one."""
+    return max(things, key=lambda thing: thing.weight)
+
+
 def _lies_in(face: Detection, person: Detection) -> bool:
     low = face.box.y1 - person.box.y1 > MOST_ABOVE_FACE * face.box.height
     return face.box.coverage(person.box) >= FACE_IN_PERSON and not (low and face.score < SURE_FACE)
@@ -138,7 +143,7 @@ def _thing(
         face = union(d.box for d in shown).clipped(size)
         head = union(_with_headroom(d.box, request.headroom, min(top, d.box.y1)) for d in shown).clipped(size)
         roomy = union(_with_headroom(d.box, request.headroom) for d in shown).clipped(size)
-        airy = union(_with_headroom(_with_margin(d.box), request.headroom) for d in shown).clipped(size)
+        airy = union(_with_headroom(d.box.with_margin(FACE_MARGIN), request.headroom) for d in shown).clipped(size)
     if len(shown) == 1:
         gaze = _gaze(shown[0])
     if first.label == FACE:
@@ -158,11 +163,6 @@ def _thing(
 def _with_headroom(face: Box, headroom: float, highest: float = -math.inf) -> Box:
     """Return the face with the headroom above it, but not above `highest`."""
     return Box(face.x1, max(face.y1 - headroom * face.height, highest), face.x2, face.y2)
-
-
-def _with_margin(face: Box) -> Box:
-    x, y = FACE_MARGIN * face.width, FACE_MARGIN * face.height
-    return face.grown(x, y, x, y)
 
 
 def _gaze(face: Detection) -> tuple[float, float, float] | None:

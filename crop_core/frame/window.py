@@ -110,8 +110,7 @@ def _closed_in(
     zoom, scene = request.effective_zoom, largest.window
     if zoom <= 0:
         return largest
-    pad_x, pad_y = request.padding * keep.width, request.padding * keep.height
-    roomy = keep.grown(pad_x, pad_y, pad_x, pad_y).clipped(size)
+    roomy = keep.with_margin(request.padding).clipped(size)
     if ratio is None:
         sides = (a + (b - a) * zoom for a, b in zip(scene.xyxy, roomy.xyxy, strict=True))
         return Placed(Box(*sides).outward())

@@ -8,7 +8,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from test_plan import LANDSCAPE, RATIOS, dog, face, only_plan, person, planned, scenes
+from scenes import LANDSCAPE, RATIOS, dog, face, only_plan, person, planned, requests_with, scenes
 
 from crop_core.detection import Detection
 from crop_core.frame.subjects import subjects_among
@@ -17,16 +17,7 @@ from crop_core.request import CropRequest
 
 Scene = tuple[Size, tuple[Detection, ...]]
 
-padding_requests = st.builds(
-    lambda mode, ratio, zoom, padding, fit: CropRequest(
-        mode=mode, aspect_ratios=(ratio,), zoom=zoom, padding=padding, fit=fit
-    ),
-    st.sampled_from(["subject", "objects", "faces"]),
-    RATIOS,
-    st.floats(0, 1),
-    st.floats(0, 2),
-    st.sampled_from(["pad", "auto"]),
-)
+padding_requests = requests_with(fit=st.sampled_from(["pad", "auto"]))
 
 
 @given(scenes(), padding_requests)

@@ -5,7 +5,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from scenes import LANDSCAPE, RATIOS, dog, face, only_plan, person, planned, scenes
+from scenes import LANDSCAPE, RATIOS, dog, face, only_plan, person, planned, requests_with, scenes
 
 from crop_core.detection import Detection, in_order
 from crop_core.errors import ImageError
@@ -13,16 +13,7 @@ from crop_core.frame.subjects import subjects_among
 from crop_core.geometry import Box, Size, Window
 from crop_core.request import CropRequest
 
-requests = st.builds(
-    lambda mode, ratio, zoom, padding, headroom: CropRequest(
-        mode=mode, aspect_ratios=(ratio,), zoom=zoom, padding=padding, headroom=headroom
-    ),
-    st.sampled_from(["subject", "objects", "faces"]),
-    RATIOS,
-    st.floats(0, 1),
-    st.floats(0, 2),
-    st.floats(0, 2),
-)
+requests = requests_with(headroom=st.floats(0, 2))
 
 
 # What holds for every scene
