@@ -1,7 +1,7 @@
 """crop-core: a photo goes in, a detector and a framing rule decide where to cut, crops come out.
 
-Importing the package loads the standard library alone; PyTorch is loaded when a name that needs
-it is first used. So the command answers at once, and `crop-core doctor` runs where PyTorch does not.
+Importing the package loads only the standard library. PyTorch is loaded when a name that needs it
+is first used. So the command starts at once, and `crop-core doctor` runs where PyTorch does not.
 """
 
 from importlib import import_module
@@ -42,10 +42,10 @@ _HEAVY = {
     "read_photo": "crop_core.photo.read_photo",
 }  # name -> the module that loads PyTorch
 
-if not TYPE_CHECKING:  # a type checker that saw this would take any name for one of the package's
+if not TYPE_CHECKING:  # if a type checker saw this, it would accept any name of the package
 
     def __getattr__(name):
-        """Return a name of `_HEAVY`, its module loaded now (PEP 562)."""
+        """Load the module of a name in `_HEAVY`, and return the name's value (PEP 562)."""
         if name not in _HEAVY:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(import_module(_HEAVY[name]), name)

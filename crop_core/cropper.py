@@ -1,7 +1,6 @@
 """Crops pictures, one or many, on a device that may run out of memory or be lost.
 
-A `Cropper` is loaded once and called per picture, or for many at once; it keeps the networks and
-nothing of the pictures.
+A `Cropper` loads its networks once and keeps them. It keeps no picture.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ from crop_core.run.memory_fallback import ALONE, Attempt, attempts
 from crop_core.run.pipeline import each_in_its_thread, in_three_steps
 from crop_core.steps import Opened, detect_in, finish_picture, open_picture
 
-MAX_THREADS = 8  # that crop_many decodes and encodes in beside a GPU; each holds a picture or two in its memory
+MAX_THREADS = 8  # of crop_many, to decode and encode beside a GPU; each holds one or two pictures in memory
 # What warm-up shows the networks: the ratios that cameras and telephones take photos in.
 WARM_UP_RATIOS = ((4, 3), (3, 4), (1, 1), (3, 2), (2, 3), (16, 9), (9, 16))
-# px on the longer side. A GPU also loads what decodes, reduces and resizes a photo when it first does so.
+# px on the longer side. A GPU loads its decode and resize kernels on first use, and only a large photo needs them all.
 WARM_UP_SIDE, WARM_UP_SIDE_OF_CUDA = 960, 3840
 
 
@@ -38,7 +37,7 @@ class Cropper:
     """Crops pictures with detectors that stay loaded.
 
     Attributes:
-        device: Where the networks run and, if it is CUDA's, the pixels lie.
+        device: Where the networks run. On CUDA the pixels lie there too.
     """
 
     def __init__(self, device: str = "auto", detector: str = "auto") -> None:
@@ -61,7 +60,7 @@ class Cropper:
 
     @property
     def works(self) -> bool:
-        """Whether pictures can be cropped: false once the device is lost, and for good."""
+        """Whether pictures can still be cropped; false for good once the device is lost."""
         return not self._watch.lost
 
     def warm_up(self) -> None:
@@ -77,28 +76,28 @@ class Cropper:
     ) -> CropResult:
         """Return the crops of one picture.
 
-        Where a device's memory runs out, it is freed and the picture tried again with less of it on
-        the device, then on the CPU; the result's `note` says so.
+        If the device's memory runs out, the picture is retried with only the networks on the device,
+        then on the CPU alone. The result's `note` says so.
 
         Args:
             picture: The picture file's bytes, or its path.
-            request: What is wanted; the defaults when none.
-            source: The picture's name, for the result; its path when none.
+            request: What to crop and how; the defaults when none.
+            source: The picture's name in the result; its path when empty.
             dry_run: Decide where to cut, and cut nothing.
 
         Raises:
-            ImageError: The picture cannot be cropped, or no memory suffices for it.
+            ImageError: The picture cannot be cropped, or needs more memory than there is.
             RequestError: The crops would have too many pixels.
             WeightsError: The request's detector has no weights here.
-            DeviceError: The device does not work any more, for this picture and all later ones.
+            DeviceError: The device has failed; this picture and all later ones fail too.
         """
         request = request or CropRequest()
         for attempt in attempts(self.device):
             result = self._tried(attempt, picture, request, source or path_of(picture), dry_run)
             if result is not None:
                 return result
-            free_memory(attempt.device)  # here, where no error and no frame holds on to what lies there
-        raise ImageError("The memory of this machine does not suffice for the picture. Send a smaller one.")
+            free_memory(attempt.device)  # not in the except block, whose traceback keeps the tensors alive
+        raise ImageError("The picture needs more memory than this machine has. Send a smaller one.")
 
     def crop_many(
         self,
@@ -109,33 +108,30 @@ class Cropper:
         dry_run: bool = False,
         threads: int | None = None,
     ) -> Iterator[CropResult | CropError]:
-        """Yield for every picture, in their order, what `crop` returns or the error that it alone met.
+        """Yield for each picture, in order, what `crop` returns, or the picture's own error.
 
-        On a CPU every thread crops a picture of its own; one alone has all of PyTorch's threads. On a
-        GPU threads decode the next pictures and encode the crops of the last ones while the detector
-        looks at several between. Pictures are taken as they are needed, and a few are held at a time,
-        however many there are.
+        On a CPU each thread crops one picture; with ``threads=1`` the networks use all cores. On a
+        GPU the detector takes several pictures at once, while threads decode the next ones and
+        encode the last ones. Pictures are read as needed, and only a few are held at a time.
 
         Args:
             pictures: The files' bytes or paths.
-            request: What is wanted of each; the defaults when none.
-            sources: The pictures' names, for the results, as far as there are any; else their paths.
+            request: What to crop and how; the defaults when none.
+            sources: The pictures' names in the results; a picture without one gets its path.
             dry_run: Decide where to cut, and cut nothing.
-            threads: How many; when none, as many as there are cores, and on a GPU no more than `MAX_THREADS`.
+            threads: How many; when none, one for each core, and on a GPU at most `MAX_THREADS`.
 
         Raises:
             WeightsError: The request's detector has no weights here.
-            DeviceError: The device does not work any more.
+            DeviceError: The device has failed.
         """
         asked = request or CropRequest()
         size = self.detector(asked.detector).batch
         first = attempts(self.device)[0]
 
         def opened(job: _Job) -> _Job:
-            with (
-                suppress(CropError),
-                self._watch.pass_over_memory(first.device),
-            ):  # it is tried again alone, and then its error is told
+            # `finished` retries this picture by itself and reports its error.
+            with suppress(CropError), self._watch.pass_over_memory(first.device):
                 job.opened = open_picture(job.picture, self.detector(asked.detector), first)
             return job
 
@@ -146,7 +142,7 @@ class Cropper:
                 return jobs
             for job in jobs:
                 job.opened, job.note = None, ALONE if len(found) > 1 else ""
-            found.clear()  # or their pixels would keep the memory that is to be given back
+            found.clear()  # these references would keep the pixels' memory from being freed
             free_memory(first.device)
             return jobs
 
@@ -177,7 +173,7 @@ class Cropper:
     def _tried(
         self, attempt: Attempt, picture: Picture, request: CropRequest, source: str, dry_run: bool
     ) -> CropResult | None:
-        """Return the crops of one picture, or none where memory ran out."""
+        """Return the crops of one picture; none if memory ran out."""
         with self._watch.pass_over_memory(attempt.device):
             opened = open_picture(picture, self.detector(request.detector, attempt.device), attempt)
             detect_in([opened], request)
@@ -200,7 +196,7 @@ class Cropper:
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """One of many pictures; `opened` is none until it is, and again when it is to be tried alone."""
+    """One of many pictures. `opened` is none before it is decoded, and again if it must be retried alone."""
 
     picture: Picture
     source: str

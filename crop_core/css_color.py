@@ -41,7 +41,7 @@ _RGB = re.compile(rf"rgba?\({_NUMBER}(?:,| ){_NUMBER}(?:,| ){_NUMBER}(?:[,/]([0-
 
 
 def parse_color(text: str) -> Color | None:
-    """Return the colour, or none where the text is none: a name, #rgb, #rgba, #rrggbb, #rrggbbaa or rgb(…)."""
+    """Return the colour of a name, #rgb, #rgba, #rrggbb, #rrggbbaa or rgb(…); none if the text is not a colour."""
     written = re.sub(r"\s*([,/()])\s*", r"\1", " ".join(text.split()).lower())
     if written == "transparent":
         return 0, 0, 0, 0
@@ -62,7 +62,7 @@ def parse_color(text: str) -> Color | None:
 
 
 def _value(text: str, full: int) -> int | None:
-    """Return a part of rgb(…) as 0 to 255; none where it is beyond."""
+    """Return one value of rgb(…) as 0 to 255; none if it is out of range."""
     try:
         share = float(text[:-1]) / 100 if text.endswith("%") else float(text) / full
     except ValueError:

@@ -1,6 +1,6 @@
 """What a detector found: a label, a score, a box, and for a face its landmarks.
 
-This module knows the labels and the order of results, and nothing of the networks behind them.
+This module knows the labels and the order of results. It knows no networks.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from crop_core.geometry import Box
 
 FACE = "face"
 PERSON = "person"
-SALIENT = "salient"  # a thing that stands out and that no detector has a name for
+SALIENT = "salient"  # a thing that stands out, but that no detector can name
 
 # The 80 classes of COCO 2017, in the order of the networks' outputs (cocodataset.org, instances_val2017.json).
 # fmt: off
@@ -30,8 +30,8 @@ COCO_LABELS: tuple[str, ...] = (
 # fmt: on
 LABELS: tuple[str, ...] = (*COCO_LABELS, FACE)
 
-# Below a request's threshold, boxes down to this score still have a say in where a window lies. Of NanoDet-g's boxes
-# below it nine of ten are wrong.
+# Boxes between this score and the request's threshold still count a little in where a window lies. Below it
+# NanoDet-g's boxes are mostly wrong.
 WEAK_SCORE = 0.2
 
 Landmarks = tuple[tuple[float, float], ...]

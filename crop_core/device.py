@@ -1,6 +1,6 @@
-"""Devices: by their names, their precision, their memory, and whether one still works.
+"""Devices: found by name, and their precision, memory and health.
 
-PyTorch is loaded when it is needed, not before.
+The functions import PyTorch themselves, so that importing this module stays fast.
 """
 
 from __future__ import annotations
@@ -34,10 +34,9 @@ def resolve_device(name: str) -> torch.device:
 
 
 def precision(device: torch.device) -> torch.dtype:
-    """Return the floats that the shipped networks compute with on the device.
+    """Return the dtype that the shipped networks compute in on the device.
 
-    A CUDA device computes with half of them. A processor that multiplies bfloat16 in hardware does so almost twice
-    as fast as float32; one that does not would only imitate it, slowly.
+    CUDA takes float16. A CPU takes bfloat16 if its hardware multiplies it: emulated, it is slower than float32.
     """
     import torch
 
@@ -48,7 +47,7 @@ def precision(device: torch.device) -> torch.dtype:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether memory ran out; MPS, the CPU and some CUDA calls have no class of their own for it."""
+    """Return whether memory ran out; MPS, the CPU and some CUDA calls raise a RuntimeError that only its text tells."""
     import torch
 
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
@@ -68,7 +67,7 @@ def answers(device: torch.device) -> bool:
 
 
 def free_memory(device: torch.device) -> None:
-    """Give back what PyTorch keeps of the device's memory for later."""
+    """Return the memory that PyTorch caches to the device."""
     import torch
 
     if device.type == "cuda":

@@ -8,11 +8,14 @@
     ├── OutputError   (OSError)       the disk does not take the crops
     └── SettingError  (ValueError)    an environment variable has a value that makes no sense
 
-A message is read by whoever called the API: what was expected, what came and what to do, with
-numbers and units, and no path of the machine that the model runs on.
+A message is for the caller of the API. It says what was expected, what came and what to do, with
+numbers and units. It names only what any caller can do: one over HTTP has no disk and no pip. It
+holds no path of the machine that the model runs on.
 """
 
 from __future__ import annotations
+
+import errno
 
 
 class CropError(Exception):
@@ -40,9 +43,10 @@ class SettingError(CropError, ValueError):
 
 
 class OutputError(CropError, OSError):
-    """The disk does not take the crops; it is built as the `OSError` that says why."""
+    """The disk does not take the crops. Build it from the three arguments of the `OSError` that says why."""
 
     def __str__(self) -> str:
-        """Return the sentence, without the path of the file."""
-        mend = "Make that place writable, or ask for fewer or smaller crops."
-        return f"The crops cannot be written: {self.strerror}. {mend}"
+        """Return the message, without the path of the file."""
+        is_full = self.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        remedy = "Ask for fewer or smaller crops." if is_full else "Choose a folder that you can write to."
+        return f"The crops cannot be written: {self.strerror}. {remedy}"

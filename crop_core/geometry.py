@@ -71,13 +71,13 @@ class Box:
         return self.x1, self.y1, self.x2, self.y2
 
     def intersection_area(self, other: Box | Window) -> float:
-        """Return the area that both share, in square pixels."""
+        """Return the area of the intersection, in square pixels."""
         width = min(self.x2, other.x2) - max(self.x1, other.x1)
         height = min(self.y2, other.y2) - max(self.y1, other.y1)
         return max(0.0, width) * max(0.0, height)
 
     def coverage(self, window: Box | Window) -> float:
-        """Return the share (0 to 1) of this box that lies in `window`; an empty box counts as a point."""
+        """Return the fraction (0 to 1) of this box that lies in `window`; an empty box counts as a point."""
         if self.area > 0:
             return self.intersection_area(window) / self.area
         x, y = self.center
@@ -93,11 +93,11 @@ class Box:
         return self.grown(x, y, x, y)
 
     def scaled(self, scale: float) -> Box:
-        """Return the box in a picture that is so many times as large."""
+        """Return the box in the same picture, scaled by this factor."""
         return Box(self.x1 * scale, self.y1 * scale, self.x2 * scale, self.y2 * scale)
 
     def clipped(self, size: Size) -> Box:
-        """Return the part that lies in a picture of `size`; outside of it, an empty box on its border."""
+        """Return the part of the box inside a picture of `size`; an empty box on the border if there is none."""
         return Box(
             min(max(self.x1, 0.0), size.width),
             min(max(self.y1, 0.0), size.height),
@@ -108,8 +108,8 @@ class Box:
     def outward(self) -> Window:
         """Return the smallest window that holds the whole box: the one rounding rule.
 
-        Rounding outward is what keeps "whole" true in integers. The tolerance takes up the last
-        bits of float arithmetic, so that a box from 10.0 to 20.000001 is ten pixels wide.
+        Rounding outward keeps what is whole in floats whole in integers. The tolerance absorbs
+        float rounding, so that a box from 10.0 to 20.000001 is ten pixels wide.
         """
         x1, y1 = math.floor(self.x1 + _TOLERANCE), math.floor(self.y1 + _TOLERANCE)
         x2, y2 = math.ceil(self.x2 - _TOLERANCE), math.ceil(self.y2 - _TOLERANCE)

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 RECORD_NAME = "detections.json"
-MAX_NAME = 180  # bytes of one part of a path; file systems take 255, and the crops' writer adds some
+MAX_NAME = 180  # bytes of one part of a path; file systems allow 255, and the suffixes of files need some of them
 
-# What is called a picture is taken for one; what it really is, its bytes say.
+# A file with one of these endings counts as a picture. Its bytes tell its real format later.
 # fmt: off
 PICTURE_ENDINGS = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".avifs", ".heic", ".heif", ".hif",
@@ -28,14 +28,14 @@ _PIECE = 2**20  # bytes
 
 
 def read_at_most(path: str | os.PathLike[str], most: int) -> bytes:
-    """Return the first bytes of a file, and of what is longer than `most` one byte more.
+    """Return a file's bytes; of a longer file the first `most` + 1, so that the caller sees that it is too long.
 
     Args:
-        path: A file, or whatever can be read: a pipe and a device may have no end.
+        path: A file, a pipe or a device. The last two may have no end.
         most: In bytes.
 
     Raises:
-        OSError: It cannot be read.
+        OSError: The file cannot be read.
     """
     with open(path, "rb") as file:
         parts = [file.read(min(os.fstat(file.fileno()).st_size, most) + 1)]
@@ -51,8 +51,8 @@ class FoundFile:
     """A picture in a folder, or a folder that cannot be searched.
 
     Attributes:
-        path: Where it lies.
-        error: Why it cannot be searched; empty for a picture.
+        path: Of the picture or the folder.
+        error: Why the folder cannot be searched; empty for a picture.
     """
 
     path: str
@@ -62,14 +62,14 @@ class FoundFile:
 def walk_pictures(
     folder: str, endings: Sequence[str] = PICTURE_ENDINGS, skip: Callable[[str], bool] | None = None
 ) -> Iterator[FoundFile]:
-    """Yield a folder's pictures and those of the folders below, hidden ones left out.
+    """Yield the pictures in a folder and in the folders below it, but no hidden ones.
 
-    Links are followed. A folder that is met a second time, by a link, is not searched again.
+    Links are followed. A folder that a link leads back to is searched once.
 
     Args:
         folder: Where to begin.
         endings: What a picture's name ends with, in lower case.
-        skip: Says of a folder's absolute path that it is no part of the source.
+        skip: Returns true for the absolute path of a folder that is to be left out.
     """
     folders, met = [folder], set()
     while folders:
@@ -97,8 +97,8 @@ def walk_pictures(
 
 
 def closed_folder(path: str, error: OSError) -> FoundFile:
-    """Return what stands for a folder that cannot be searched: what it holds must not be missing without a word."""
-    return FoundFile(path, f"The folder cannot be read: {error.strerror}. Open it to this user.")
+    """Return an entry for a folder that cannot be searched; without it its pictures would be missing silently."""
+    return FoundFile(path, f"The folder cannot be read: {error.strerror}. Give this user the right to read it.")
 
 
 def folder_below(path: str, source: str, several: bool) -> str:
@@ -107,7 +107,7 @@ def folder_below(path: str, source: str, several: bool) -> str:
     Args:
         path: The picture's.
         source: The folder that it was found in, or the picture itself.
-        several: Whether there are other sources, so that the source's own name must tell them apart.
+        several: Whether there are other sources; the result then begins with the source's own name.
     """
     if path == source:
         return os.path.basename(path)
@@ -127,19 +127,19 @@ def safe_folder(name: str) -> str:
 
 
 def key_of(text: str) -> str:
-    """Return what a folder's name gets where another picture has that name: ~ and eight digits made of the text."""
+    """Return a suffix that tells two folders of one name apart: ~ and eight hex digits of the text's SHA-256."""
     return "~" + hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:8]
 
 
 class CropFolders:
     """Gives each picture a folder of its own in OUT.
 
-    A name that another picture has, also where a file system knows no case, gets a key of the picture's own path:
-    cat.jpg~1a2b3c4d. So does a name whose folder holds the crops of another picture.
+    A name gets a suffix made from the picture's own path (cat.jpg~1a2b3c4d) if another picture has that name, or if
+    the folder holds another picture's crops. Case is ignored, as some file systems do.
     """
 
     def __init__(self, out: str) -> None:
-        """Know of no picture yet."""
+        """Start with no name taken."""
         self._out = out
         self._taken: set[str] = set()
 

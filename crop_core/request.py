@@ -1,9 +1,11 @@
 """What a caller can ask for, checked once, here. Standard library only.
 
-Cog validates nothing without the schema that only `cog build` writes, and the command line hands
-over what was typed, so `CropRequest` looks at every value itself and says in one sentence what is
-wrong with it. Help texts, kinds and bounds stand beside the fields; predict.py repeats them as the
-literals that Cog's parser needs, and a test holds the two together. The fields' order is the form's.
+Cog validates inputs only with a schema, and the command line passes on what was typed. So
+`CropRequest` checks every value itself and says in one sentence what is wrong with it.
+
+Descriptions, kinds and bounds stand beside the fields, in the form's order. predict.py repeats them
+as the literals that Cog's parser needs, and tests/tools/inputs_table.py writes them into inputs.md;
+tests compare all three.
 """
 
 from __future__ import annotations
@@ -55,21 +57,21 @@ class CropRequest:
     aspect_ratios: tuple[str, ...] = an_input(
         DEFAULT_RATIOS,
         str,
-        "Shape of the crops, width:height: 1:1, 4:5, 16:9 or any other; several, comma-separated, give a crop each. "
-        "match_input keeps the picture's own shape, free takes the shape that suits what is in it. auto:1:1,4:5,16:9 "
-        "takes the one of the list that keeps most, closest:1:1,4:5,16:9 the one nearest to the picture's own.",
+        "Shape of the crops as width:height, such as 1:1, 4:5 or 16:9; several, comma-separated, give a crop each. "
+        "match_input keeps the picture's own shape; free takes the shape that suits the subject. auto:1:1,4:5,16:9 "
+        "picks the ratio that keeps most of the subject; closest:1:1,4:5,16:9 the one nearest to the picture's own.",
     )
     mode: str = an_input(
         "subject",
         str,
-        "subject: one crop of what matters. objects: one crop of each thing. faces: one crop of each face.",
+        "subject: one crop of what matters most. objects: one crop of each thing. faces: one crop of each face.",
         choices=("subject", "objects", "faces"),
     )
     labels: str = an_input(
         "",
         str,
-        "What the crop may be about, comma-separated: person, dog, cat, car, bicycle, bottle, chair … or face; with "
-        "weights to prefer one: dog:3,person:1. Empty: anything.",
+        "What the crop may be about, comma-separated: person, dog, cat, car, bottle, chair … (COCO's 80 names), face, "
+        "or salient for what merely stands out. Weights prefer one: dog:3,person:1. Empty: anything.",
     )
     focus: str = FOCUS
     width: int | None = an_input(
@@ -91,8 +93,8 @@ class CropRequest:
     zoom: float | None = an_input(
         None,
         float,
-        "0 keeps as much of the picture as the shape allows, 1 is as tight as the padding allows. "
-        "Unset: 0 in subject mode, 1 in the others.",
+        "0 keeps as much of the picture as the shape allows; 1 is as tight as the padding allows. "
+        "Unset: 0 in mode subject, 1 in the others and with trim.",
         ge=0,
         le=1,
     )
@@ -104,21 +106,25 @@ class CropRequest:
         le=2,
     )
     headroom: float = an_input(
-        0.4, float, "Room above a face for the hair, as a fraction of the face's height.", ge=0, le=2
+        0.4,
+        float,
+        "Room for the hair above a face box, which ends at the forehead, as a fraction of the box's height.",
+        ge=0,
+        le=2,
     )
     position: str = POSITION
     output_format: str = an_input(
         "webp",
         str,
-        "File format of the crops; match_input keeps the picture's own where it can be written.",
+        "File format of the crops; match_input keeps the picture's own, or takes the nearest of the four.",
         choices=(MATCH_INPUT, "webp", "jpg", "png", "avif"),
     )
-    output_quality: int = an_input(85, int, "Quality of WebP, JPEG and AVIF, 1 to 100; PNG has none.", ge=1, le=100)
+    output_quality: int = an_input(85, int, "Quality of WebP, JPEG and AVIF, 1 to 100. PNG ignores it.", ge=1, le=100)
     upscale: str = an_input(
         "never",
         str,
-        "When a crop has fewer pixels than asked for: never enlarge (it comes out smaller), "
-        "allow enlarging, or pad to the size.",
+        "If a crop has fewer pixels than asked for. never: it stays smaller. allow: it is enlarged. "
+        "pad: background fills it up to the size.",
         choices=("never", "allow", "pad"),
     )
     fit: str = more.FIT
@@ -133,36 +139,38 @@ class CropRequest:
     if_none: str = an_input(
         "saliency",
         str,
-        "When nothing is found: crop what stands out (saliency), the center, keep the full image, return nothing, "
-        "or fail.",
+        "If nothing is found. saliency: crop what stands out. center: crop the middle. full_image: keep the whole "
+        "picture. empty: return no crop. error: fail.",
         choices=("saliency", "center", "full_image", "empty", "error"),
     )
     max_crops: int = an_input(20, int, "The most crops that are returned.", ge=1, le=100)
     order: str = an_input(
         "score",
         str,
-        "Which objects or faces come first: the surest, the largest, or from left to right.",
+        "Which objects or faces come first. score: the most confident. area: the largest. left_to_right: the leftmost.",
         choices=("score", "area", "left_to_right"),
     )
-    preview: bool = an_input(False, bool, "Also return the picture with its boxes and crop windows drawn.")
+    preview: bool = an_input(
+        False, bool, "Also return the picture with boxes and crop windows drawn, and the crops beside it."
+    )
     detector: str = an_input(
         "auto",
         str,
-        "fast: about a tenth of a second on a CPU. balanced: finds more small things, in three times the time. "
-        "accurate: needs a GPU and extra weights. auto: the best that this machine does quickly.",
+        "fast: for a CPU. balanced: finds more small things, and takes longer. accurate: finds most, and needs a GPU "
+        "and extra weights. auto: fast on a CPU; on a GPU accurate if its weights are there, else balanced.",
         choices=("auto", "fast", "balanced", "accurate"),
     )
     score_threshold: float = an_input(
         0.3,
         float,
-        "How confident the detector must be of a thing, 0 to 1; a lower value finds more, and more that is wrong.",
+        "The least confidence of a detection, 0 to 1. A lower value finds more things, and more false ones.",
         ge=0,
         le=1,
     )
     iou_threshold: float = an_input(
         0.5,
         float,
-        "Two boxes of one kind that share more than this part of their area (0 to 1) count as one thing.",
+        "Two boxes of one label count as one thing if their intersection over union is above this, 0 to 1.",
         ge=0,
         le=1,
     )
@@ -171,7 +179,7 @@ class CropRequest:
         for name, entry in inputs().items():
             value, kind = getattr(self, entry.name), entry.metadata["kind"]
             if isinstance(value, float) and kind is int and value.is_integer():
-                value = int(value)  # JSON knows one kind of number, so 12.0 is a whole one
+                value = int(value)  # JSON has one kind of number, so 12.0 counts as a whole one
                 object.__setattr__(self, entry.name, value)
             if value is None and entry.default is None:
                 continue
@@ -196,10 +204,10 @@ class CropRequest:
 
         Args:
             aspect_ratio: One or several ratios, comma-separated.
-            given: The other fields, by name.
+            given: The other inputs, by name.
 
         Raises:
-            RequestError: An input has no such name, or a value is wrong.
+            RequestError: A name is not an input's, or a value is wrong.
         """
         if not isinstance(aspect_ratio, str):
             raise RequestError(f"aspect_ratio is text such as 1:1 or 4:5,16:9, got {shown(aspect_ratio)}.")
@@ -223,14 +231,14 @@ class CropRequest:
 
     @property
     def place(self) -> tuple[float, float] | None:
-        """Return where in the window the subject's middle belongs, as fractions; none where nobody says."""
+        """Return where in the window the subject's middle belongs, as fractions; none for ``auto``."""
         return parse_position(self.position)
 
     @property
     def ratios(self) -> tuple[tuple[str, Fraction | None], ...]:
         """Return each wanted ratio's name and its width over height; none for `match_input` and `free`.
 
-        A width and a height together make the one ratio.
+        A width and a height together set the only ratio.
         """
         if self.width is not None and self.height is not None:
             ratio = Fraction(self.width, self.height)
@@ -239,17 +247,17 @@ class CropRequest:
 
     @property
     def ratio_choice(self) -> str:
-        """Return how one of the ratios is taken: ``auto`` or ``closest``; empty where each gives a crop."""
+        """Return ``auto`` or ``closest`` if one of the ratios is picked; empty if each gives a crop."""
         return split_choice(self.aspect_ratios)[0]
 
     @property
     def is_portrait(self) -> bool:
-        """Return whether a face is laid out."""
+        """Return whether `align`, `face_height` or `eye_line` is set."""
         return self.align != "none" or self.face_height is not None or self.eye_line is not None
 
     @property
     def hidden_labels(self) -> frozenset[str]:
-        """Return the labels of what the crops must not show; empty where `redact` is none."""
+        """Return the labels of what the crops must not show; empty if `redact` is ``none``."""
         return frozenset() if self.redact == "none" else frozenset(parse_labels(self.redact_labels, "redact_labels"))
 
     @property
@@ -266,16 +274,16 @@ class CropRequest:
 
 
 def inputs() -> dict[str, Field[Any]]:
-    """Return every input's name, as the model and the command line have it, and its field, in the form's order."""
+    """Return input name -> field of `CropRequest`, in the form's order. The field `aspect_ratios` is `aspect_ratio`."""
     return {"aspect_ratio" if entry.name == "aspect_ratios" else entry.name: entry for entry in fields(CropRequest)}
 
 
 def value_of(entry: Field[Any], text: str) -> Any:
-    """Return what a text means as a value of the field; the text itself where it means none, for the request to refuse.
+    """Return a text as a value of the field's kind; the text itself if it is none, so that the request refuses it.
 
     Args:
-        entry: One of `inputs`.
-        text: As it stands in a table.
+        entry: One of the fields of `inputs`.
+        text: A cell of a manifest.
     """
     kind = entry.metadata["kind"]
     if kind is bool:

@@ -1,6 +1,6 @@
-"""How a field of a request is declared and checked, and the fields of filling. Standard library only.
+"""How a field of a request is declared and checked, and some of the fields. Standard library only.
 
-A field that stands here is as good as one that stands in `CropRequest`; it is here for room.
+These fields belong to `CropRequest`. They stand here to keep request.py short.
 """
 
 from __future__ import annotations
@@ -14,65 +14,72 @@ from crop_core.request_text import FREE, MATCH_INPUT, parse_background, parse_la
 
 
 def an_input(default: Any, kind: type, help: str, **rules: Any) -> Any:
-    """Return a field: its default, what a value of it is (int, float, bool or str), help for a person, its bounds."""
+    """Return a field of `CropRequest`.
+
+    Args:
+        default: Its default.
+        kind: The type of its values: int, float, bool or str.
+        help: Its description in the form, in --help and in inputs.md.
+        rules: ``choices``, or the bounds ``ge`` and ``le``.
+    """
     return field(default=default, metadata={"kind": kind, "help": help, **rules})
 
 
 FIT = an_input(
     "crop",
     str,
-    "What to do with what the shape leaves no room for. crop: cut it off. pad: keep all (with zoom, the subject) and "
-    "fill the rest with background. auto: crop while nothing that matters is cut, else pad.",
+    "What happens to what the shape has no room for. crop: it is cut off. pad: the whole picture (with zoom, the "
+    "subject) is kept, and background fills the rest. auto: crop if nothing that matters is cut, else pad.",
     choices=("crop", "pad", "auto"),
 )
 BACKGROUND = an_input(
     "auto",
     str,
-    "What padding is filled with: a CSS colour (white, #f5f5f5), edge (the colour of the picture's border), blur (the "
-    "picture itself, blurred) or transparent. auto: white, or transparent where the picture has transparency.",
+    "What fills the padding: a CSS colour (white, #f5f5f5), edge (the colour of the picture's border), blur (the "
+    "picture itself, blurred) or transparent. auto: white, or transparent if the picture has transparency.",
 )
 
 ALIGN = an_input(
     "none",
     str,
-    "Turn the picture until the eyes of a crop's one face lie level, by at most 30 degrees. No corner stays "
-    "empty: the window shrinks, or with fit pad background fills.",
+    "eyes: turn the picture, by at most 30 degrees, until the eyes are level; in mode faces, or for a single face. "
+    "No corner stays empty: the window shrinks, or with fit pad background fills it.",
     choices=("none", "eyes"),
 )
 FACE_HEIGHT = an_input(
     None,
     float,
-    "How much of the crop's height the head takes from chin to crown, in mode faces or for a single face: 0.75 "
-    "for a passport picture. It sets how tight the crop is, in place of zoom.",
+    "How much of the crop's height the head takes, from chin to crown; 0.75 for a passport picture. In mode faces, "
+    "or for a single face. It replaces zoom.",
     ge=0.05,
     le=1,
 )
 EYE_LINE = an_input(
     None,
     float,
-    "How far from the top of the crop the eyes lie, as a fraction of its height, in mode faces or for a single face.",
+    "How far from the top of the crop the eyes lie, as a fraction of its height. In mode faces, or for a single face.",
     ge=0,
     le=1,
 )
 TRIM = an_input(
     False,
     bool,
-    "Take the one object on a plain backdrop, to the pixel, in place of what a detector sees; where the backdrop is "
-    "not plain, what stands out or is detected stands in. zoom is 1 then, unless it is set.",
+    "Crop to the one object on a plain backdrop, to the pixel, instead of to what a detector finds. If the backdrop is "
+    "not plain, the object is what stands out, or what is detected.",
 )
 TRIM_THRESHOLD = an_input(
     12,
     int,
-    "By how much of 255 a pixel must differ from the backdrop to count as the object: a small number counts its "
-    "shadow, a large one leaves it out.",
+    "How far a pixel must differ from the backdrop, of 255, to count as the object. A small number includes the "
+    "shadow; a large one leaves it out.",
     ge=1,
     le=254,
 )
 REDACT = an_input(
     "none",
     str,
-    "Hide what redact_labels names, in the crops and the preview: blur it, or pixelate it. What the detector does not "
-    "find is not hidden.",
+    "Hide what redact_labels names, in the crops and the preview: blur it or pixelate it. What the detector misses "
+    "stays visible.",
     choices=("none", "blur", "pixelate"),
 )
 REDACT_LABELS = an_input("face", str, "What redact hides, comma-separated: face, person, car, tv, laptop …")
@@ -81,14 +88,14 @@ Ratios = tuple[tuple[str, Fraction | None], ...]
 
 
 def check_combinations(request: Any, ratios: Ratios) -> None:
-    """Refuse what makes no sense together.
+    """Refuse inputs that contradict each other.
 
     Args:
-        request: A `CropRequest`, each value of which is right for itself.
-        ratios: What its ratios mean.
+        request: A `CropRequest` whose single values are valid.
+        ratios: Its parsed ratios.
 
     Raises:
-        RequestError: Something makes none.
+        RequestError: Two inputs contradict each other.
     """
     check_filling(request.fit, request.background, request.upscale, request.output_format, ratios, request.trim)
     check_portrait(request, ratios)
@@ -97,10 +104,10 @@ def check_combinations(request: Any, ratios: Ratios) -> None:
 
 
 def check_portrait(request: Any, ratios: Ratios) -> None:
-    """Refuse what makes no sense of `align`, `face_height` and `eye_line` beside other inputs; as `check_combinations`.
+    """Refuse `align`, `face_height` and `eye_line` if another input contradicts them.
 
     Raises:
-        RequestError: It does not.
+        RequestError: One does.
     """
     given = {"align": request.align != "none", "face_height": request.face_height is not None}
     given["eye_line"] = request.eye_line is not None
@@ -122,15 +129,15 @@ def check_portrait(request: Any, ratios: Ratios) -> None:
 
 
 def check_filling(fit: str, background: str, upscale: str, output_format: str, ratios: Ratios, trim: bool) -> None:
-    """Refuse what makes no sense of `fit` and `background` beside other inputs.
+    """Refuse `fit` and `background` if another input contradicts them.
 
     Raises:
-        RequestError: It does not, or `background` is none.
+        RequestError: One does, or `background` is no filling.
     """
     filling = parse_background(background)
     if fit == "crop" and upscale != "pad" and filling != "auto":
         raise RequestError(
-            f"background fills what is added, and nothing is: set fit to pad or auto, or upscale to pad, or leave "
+            "background fills padding, and nothing is padded. Set fit to pad or auto, or upscale to pad, or leave "
             f"background {shown(background)} out."
         )
     if fit != "crop" and not trim and any(name == FREE for name, _ in ratios):
@@ -145,49 +152,49 @@ def check_filling(fit: str, background: str, upscale: str, output_format: str, r
 
 
 def check_trimming(trim: bool, threshold: int, mode: str, labels: str) -> None:
-    """Refuse what makes no sense of `trim` and `trim_threshold` beside other inputs.
+    """Refuse `trim` and `trim_threshold` if another input contradicts them.
 
     Raises:
-        RequestError: It does not.
+        RequestError: One does.
     """
     if not trim and threshold != TRIM_THRESHOLD.default:
-        raise RequestError("trim_threshold says what trim counts as the object, and trim is false: set trim to true.")
+        raise RequestError("trim_threshold is for trim, and trim is false. Set trim to true, or leave it out.")
     if trim and mode != "subject":
         raise RequestError(f"trim takes the picture's one object, and mode {mode} makes a crop of each. Leave one out.")
     if trim and labels.strip():
-        raise RequestError("trim takes whatever lies on the backdrop, and labels asks for something. Leave one out.")
+        raise RequestError("trim takes whatever lies on the backdrop, and labels names what to take. Leave one out.")
 
 
 def check_redacting(redact: str, labels: str) -> None:
-    """Refuse what makes no sense of `redact` and `redact_labels`.
+    """Refuse `redact_labels` that name nothing, have weights, or stand there without `redact`.
 
     Raises:
         RequestError: A label is unknown, or there is nothing to hide.
     """
     named = parse_labels(labels, "redact_labels")
     if redact == "none" and labels != REDACT_LABELS.default:
-        raise RequestError("redact_labels says what to hide, and redact is none: set redact to blur or pixelate.")
+        raise RequestError("redact_labels says what to hide, and redact is none. Set redact to blur or pixelate.")
     if not named:
         raise RequestError("redact_labels names nothing to hide. Name for instance face or face,person.")
     if ":" in labels:
-        raise RequestError("redact_labels takes labels without weights: what is named is hidden.")
+        raise RequestError(f"redact_labels takes labels without weights, got {shown(labels)}. Leave the weights out.")
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    """Refuse a value that is none of the choices.
+    """Refuse a value that is not among the choices.
 
     Raises:
-        RequestError: It is none.
+        RequestError: It is not.
     """
     if value not in choices:
         raise RequestError(f"{name} is one of {', '.join(choices)}; got {shown(value)}.")
 
 
 def check_number(name: str, value: Any, whole: bool, low: float, high: float) -> None:
-    """Refuse a value that is no number from `low` to `high`.
+    """Refuse a value that is not a number from `low` to `high`.
 
     Raises:
-        RequestError: It is none.
+        RequestError: It is not.
     """
     kind = "a whole number" if whole else "a number"
     number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)

@@ -1,6 +1,6 @@
 """What the caller knows of a picture, as text: `focus` and `position`, checked and read. Standard library only.
 
-A field that stands here is as good as one that stands in `CropRequest`.
+These fields belong to `CropRequest`. They stand here to keep request.py short.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from crop_core.request_text import FREE, MAX_TEXT, shown
 FOCUS = an_input(
     "",
     str,
-    "What the crop is about, where you know better: a point x,y, which comes to the middle, or a box x1,y1,x2,y2, "
-    "which is kept whole; as fractions of the picture (0.42,0.3) or in pixels (420px,300px). Several, separated by "
-    "semicolons, all count.",
+    "What the crop is about, if you know better than the detector: a point x,y, which comes near the middle, or a box "
+    "x1,y1,x2,y2, which is kept whole if it fits; several with semicolons. Fractions of the picture (0.42,0.3) or "
+    "pixels (420px,300px). Mode subject only.",
 )
 POSITION = an_input(
     "auto",
     str,
-    "Where in the crop the subject sits, as far as what is kept leaves that open: auto, center, a compass point "
-    "(north, southwest …: on the lines of thirds), or x,y as fractions of the crop (0.5,0.33).",
+    "Where the middle of the subject sits in the crop, as far as keeping it whole allows: auto, center, a compass "
+    "point (north, southwest …: on the lines of thirds), or x,y as fractions of the crop (0.5,0.33).",
 )
 
 MAX_FOCI = 20
 _NUMBER = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,9})?|\.[0-9]{1,9})(px)?")
-# [0-9] and not \d, which takes the digits of every script.
+# [0-9] and not \d, which matches the digits of every script.
 _FRACTIONS = re.compile(r"([01](?:\.[0-9]{1,9})?|\.[0-9]{1,9})\s*,\s*([01](?:\.[0-9]{1,9})?|\.[0-9]{1,9})")
-# The middle of the subject lies there, as a fraction of the window from its left and from its top.
+# Where the subject's middle lies, as fractions of the window from its left and its top.
 _NEAR, _MIDDLE, _FAR = 1 / 3, 1 / 2, 2 / 3
 _PLACES = {
     "center": (_MIDDLE, _MIDDLE),
@@ -53,7 +53,7 @@ class Focus:
     Attributes:
         text: As the caller wrote it.
         numbers: Two for a point (x, y), four for a box (x1, y1, x2, y2), of the upright picture.
-        in_pixels: Whether they are pixels; else they are fractions of its width and height.
+        in_pixels: Whether the numbers are pixels; else they are fractions of the width and height.
     """
 
     text: str
@@ -68,7 +68,9 @@ def parse_focus(text: str) -> tuple[Focus, ...]:
         RequestError: One is neither a point nor a box, or there are too many.
     """
     if not isinstance(text, str) or len(text) > MAX_TEXT:
-        raise RequestError(f"focus is text of at most {MAX_TEXT} characters such as 0.42,0.3 or 0.1,0.2,0.6,0.9.")
+        raise RequestError(
+            f"focus is text of at most {MAX_TEXT} characters such as 0.42,0.3 or 0.1,0.2,0.6,0.9, got {shown(text)}."
+        )
     parts = text.split(";") if text.strip() else []
     if len(parts) > MAX_FOCI:
         raise RequestError(f"focus takes at most {MAX_FOCI} points and boxes, got {len(parts)}.")
@@ -100,7 +102,7 @@ def parse_position(text: str) -> tuple[float, float] | None:
     """Return where in the window the subject's middle belongs, as fractions from left and top; none for ``auto``.
 
     Raises:
-        RequestError: It is neither a name nor two fractions.
+        RequestError: The text is neither a name nor two fractions.
     """
     if text == "auto":
         return None
@@ -116,21 +118,19 @@ def parse_position(text: str) -> tuple[float, float] | None:
 
 
 def check_focus(focus: str, position: str, mode: str, trim: bool, ratios: tuple[tuple[str, Any], ...]) -> None:
-    """Refuse a `focus` or a `position` that makes no sense, alone or beside other inputs.
+    """Refuse a `focus` or a `position` that is malformed, or that another input contradicts.
 
     Raises:
-        RequestError: It does not.
+        RequestError: One is.
     """
     if parse_focus(focus) and mode != "subject":
         raise RequestError(
-            f"focus says what one crop is about, and mode {mode} makes a crop of each thing. Leave focus out, or mode."
+            f"focus says what one crop is about, and mode {mode} makes a crop of each thing. Leave one out."
         )
     if parse_focus(focus) and trim:
-        raise RequestError(
-            "focus says where the subject is, and trim finds it by the backdrop. Leave out one of the two."
-        )
+        raise RequestError("focus says where the subject is, and trim finds it by the backdrop. Leave one out.")
     if parse_position(position) and any(name == FREE for name, _ in ratios):
         raise RequestError(
-            "position places the subject in a given shape, and aspect_ratio free is drawn around it. Ask for a ratio, "
-            "or leave position out."
+            "position places the subject in a given shape, and aspect_ratio free fits the shape to the subject. Ask "
+            "for a ratio, or leave position out."
         )

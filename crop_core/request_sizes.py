@@ -1,6 +1,6 @@
 """How large crops may be asked for: `width`, `height`, `multiple_of`, `max_pixels`. Standard library only.
 
-A field that stands here is as good as one that stands in `CropRequest`.
+These fields belong to `CropRequest`. They stand here to keep request.py short.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from crop_core.request_text import FREE, MAX_RATIO
 
 MAX_ASKED_SIDE = 8192  # px; 8192 x 8192 is a 200 MB tensor, enough for a poster
 MAX_OUTPUT_SIDE = 16_383  # px; WebP's own limit
-MAX_OUTPUT_PIXELS = MAX_ASKED_SIDE**2  # an encoder takes some 40 bytes for each, and WebP fails beyond some 100 million
+MAX_OUTPUT_PIXELS = MAX_ASKED_SIDE**2  # WebP fails beyond some 100 million; an encoder takes some 40 bytes for each
 
 MULTIPLE_OF = an_input(
     1,
     int,
-    "Width and height of the crops are multiples of this, as trainers want: 8, 16, 32, 64. The shape is as near as "
-    "that allows.",
+    "Width and height of the crops are multiples of this number, as training needs: 8, 16, 32, 64. The shape is the "
+    "nearest possible, and nothing is distorted.",
     ge=1,
     le=64,
 )
 MAX_PIXELS = an_input(
     None,
     int,
-    "The most pixels of a crop, width times height, such as 1048576. With upscale allow or pad smaller crops come "
-    "out as large.",
+    "The most pixels of a crop, width times height, such as 1048576. With upscale allow or pad, smaller crops are "
+    "brought up to it.",
     ge=1024,
     le=MAX_OUTPUT_PIXELS,
 )
@@ -36,14 +36,14 @@ Ratios = tuple[tuple[str, Fraction | None], ...]
 
 
 def check_sizes(width: int | None, height: int | None, ratios: Ratios, wished: bool, choice: str) -> None:
-    """Refuse sides that contradict the ratios, or would be too long.
+    """Refuse a width and a height that contradict the ratios, or that make a crop too long.
 
     Args:
-        width: As asked for, pixels.
-        height: The same.
-        ratios: Their names and width over height.
-        wished: Whether the caller named them: the sides outrank a default.
-        choice: How one of the ratios is taken; empty where each gives a crop.
+        width: As asked for, in pixels.
+        height: As asked for, in pixels.
+        ratios: Their names, and width over height.
+        wished: Whether the caller named the ratios; if not, width and height replace the default ratio.
+        choice: ``auto`` or ``closest`` if one of the ratios is picked; empty if each gives a crop.
 
     Raises:
         RequestError: They do.
@@ -73,10 +73,10 @@ def _differs(width: int, height: int, ratio: Fraction) -> bool:
 def check_buckets(
     width: int | None, height: int | None, multiple_of: int, max_pixels: int | None, if_none: str
 ) -> None:
-    """Refuse multiples and a number of pixels that no crop can have beside the other inputs.
+    """Refuse `multiple_of` and `max_pixels` if no crop can have them beside the other inputs.
 
     Raises:
-        RequestError: None can.
+        RequestError: No crop can.
     """
     for name, side in (("width", width), ("height", height)):
         if side is not None and max_pixels is not None:
@@ -84,9 +84,7 @@ def check_buckets(
         if side is not None and side % multiple_of:
             below = side - side % multiple_of
             near = f"{below} or {below + multiple_of}" if below else f"{multiple_of}"
-            raise RequestError(
-                f"{name} {side} is no multiple of {multiple_of}, which multiple_of asks for. Take {near}."
-            )
+            raise RequestError(f"{name} {side} is not a multiple of multiple_of {multiple_of}. Set {name} to {near}.")
     if max_pixels is not None and multiple_of**2 > max_pixels:
         raise RequestError(
             f"multiple_of {multiple_of} makes crops of at least {multiple_of**2} pixels, and max_pixels allows "
@@ -94,6 +92,6 @@ def check_buckets(
         )
     if multiple_of > 1 and if_none == "full_image":
         raise RequestError(
-            f"if_none full_image keeps the picture as it is, whose sides need not be multiples of {multiple_of}. "
+            f"if_none full_image keeps the picture's own sides, which may not be multiples of {multiple_of}. "
             "Choose another if_none, or leave multiple_of out."
         )

@@ -19,7 +19,7 @@ FILLINGS = ("auto", "edge", "blur")
 
 MATCH_INPUT = "match_input"
 FREE = "free"
-RATIO_CHOICES = ("auto", "closest")  # before a list of ratios: one of them is taken
+RATIO_CHOICES = ("auto", "closest")  # written before a list of ratios, of which one is then picked
 
 KNOWN = (*LABELS, SALIENT)
 
@@ -27,7 +27,7 @@ MAX_RATIO = 100  # to 1, either way
 MAX_RATIOS = 20
 MAX_TEXT = 2000  # characters of `labels` or `aspect_ratio`
 
-# [0-9] and not \d, which takes the digits of every script: they would reach file names.
+# [0-9] and not \d, which matches the digits of every script: they would reach file names.
 _RATIO = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?):([0-9]{1,6}(?:\.[0-9]{1,6})?)")
 
 
@@ -36,13 +36,13 @@ def parse_labels(labels: str, name: str = "labels") -> dict[str, float]:
 
     Args:
         labels: The text.
-        name: The input that it is, for the errors.
+        name: The input's name, for the errors.
 
     Raises:
-        RequestError: A label is unknown, or a weight is no number above 0 and up to 1000.
+        RequestError: A label is unknown, or a weight is not a number above 0 and up to 1000.
     """
     if not isinstance(labels, str) or len(labels) > MAX_TEXT:
-        raise RequestError(f"{name} is text of at most {MAX_TEXT} characters such as dog:3,person:1.")
+        raise RequestError(f"{name} is text of at most {MAX_TEXT} characters such as dog,person, got {shown(labels)}.")
     weights: dict[str, float] = {}
     for part in labels.split(",") if labels.strip() else []:
         given, colon, number = part.partition(":")
@@ -67,7 +67,7 @@ def parse_labels(labels: str, name: str = "labels") -> dict[str, float]:
 
 
 def split_choice(texts: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-    """Return how one of the ratios is chosen, ``auto`` or ``closest``, and the ratios; empty for a crop of each."""
+    """Return ``auto`` or ``closest`` if one of the ratios is to be picked, else an empty text; and the ratios."""
     head, colon, rest = texts[0].strip().partition(":")
     return (head, (rest, *texts[1:])) if colon and head in RATIO_CHOICES else ("", texts)
 
@@ -76,7 +76,8 @@ def parse_ratios(texts: tuple[str, ...]) -> tuple[tuple[str, Fraction | None], .
     """Return name and width over height of each ratio; repeats count once.
 
     Raises:
-        RequestError: One is neither `match_input`, `free` nor a ratio between 1:100 and 100:1, or cannot be chosen.
+        RequestError: A text is neither `match_input`, `free` nor a ratio between 1:100 and 100:1, or stands in a list
+            after ``auto`` or ``closest`` where it cannot be picked.
     """
     if not isinstance(texts, tuple) or not all(isinstance(text, str) for text in texts):
         raise RequestError(f"aspect_ratios is a tuple of texts such as ('1:1', '16:9'), got {shown(texts)}.")
@@ -90,14 +91,14 @@ def parse_ratios(texts: tuple[str, ...]) -> tuple[tuple[str, Fraction | None], .
         if name in (MATCH_INPUT, FREE):
             if choice:
                 raise RequestError(
-                    f"aspect_ratio {choice}: takes one of several ratios, and {name} is none. Leave {name} out."
+                    f"aspect_ratio {choice}: picks one of several ratios, and {name} is not a ratio. Leave {name} out."
                 )
             ratios[name] = None
             continue
         if name.partition(":")[0] in RATIO_CHOICES or (choice and not name):
             raise RequestError(
-                f"aspect_ratio {choice or name.partition(':')[0]} stands once, before a list of ratios: "
-                "auto:1:1,4:5,16:9 or closest:1:1,4:5,16:9."
+                f"aspect_ratio takes {choice or name.partition(':')[0]} once, before a list of ratios: "
+                f"auto:1:1,4:5,16:9 or closest:1:1,4:5,16:9; got {shown(name)}."
             )
         if not match:
             raise RequestError(
@@ -116,7 +117,7 @@ def parse_background(text: str) -> Filling:
     """Return what `background` means; ``transparent`` is the colour (0, 0, 0, 0).
 
     Raises:
-        RequestError: It is none of `FILLINGS` and no colour.
+        RequestError: The text is neither one of `FILLINGS` nor a colour.
     """
     color = parse_color(text[:MAX_TEXT]) if isinstance(text, str) else None
     if color is None and text not in FILLINGS:
@@ -128,7 +129,7 @@ def parse_background(text: str) -> Filling:
 
 
 def shown(value: object) -> str:
-    """Return the value as a message may quote it: one line, at most 60 characters."""
+    """Return the value as a message quotes it: one line, at most 60 characters."""
     if isinstance(value, int) and abs(value) > 10**50:
         return "a number of more than 50 digits"
     text = repr(value)

@@ -34,9 +34,14 @@ CROP_NAME = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """One crop: where it was cut, the encoded file, what was hidden in it, and what `trim` took as its object.
+    """One crop.
 
-    `file` and `data` are none in a dry run; `redacted` are boxes in upright source pixels, none where nobody asked.
+    Attributes:
+        plan: Where it was cut.
+        file: Its file's name; none in a dry run.
+        data: The encoded file; none in a dry run.
+        redacted: The boxes that were hidden, in upright source pixels; none without `redact`.
+        trim: The object that `trim` found; none without `trim`.
     """
 
     plan: CropPlan
@@ -60,13 +65,13 @@ class CropResult:
         size: Upright, in pixels.
         format: Pillow's name of the picture's format.
         detector: The name of the object network.
-        device: Where it ran.
+        device: Where the networks ran.
         timings_ms: Milliseconds per step.
         detections: In total order; a detection's index is its id.
         crops: In the order that the request asked for.
-        preview: The picture with boxes and windows drawn, a JPEG, where asked for.
-        note: What went another way than usual, such as a device whose memory ran out; mostly nothing.
-        sidecars: Ending -> bytes of what goes beside each crop, such as the picture's caption.
+        preview: The picture with boxes and windows drawn, as a JPEG; none if nobody asked for it.
+        note: What went differently, such as a device whose memory ran out; usually empty.
+        sidecars: Ending -> bytes of the files that go beside each crop, such as the picture's caption.
         focal_point: What a crop of any shape should show, x and y as fractions of the picture.
     """
 
@@ -126,7 +131,7 @@ class CropResult:
     def object_position(self, crop: Crop) -> str | None:
         """Return the CSS `object-position` with which `object-fit: cover` shows the crop's window.
 
-        None where nothing does: the window is not the largest of its ratio, or the picture is turned, padded or not
+        None if no value does: the window is not the largest of its ratio, or the picture is turned, padded or not
         cropped.
         """
         plan = crop.plan
@@ -134,7 +139,7 @@ class CropResult:
         return None if other else object_position(plan.window, self.size)
 
     def crops_record(self) -> list[dict[str, Any]]:
-        """Return what tells each crop from the others without its name: digest, length, ratio, window, size."""
+        """Return what identifies each crop when its file's name is lost: digest, length, ratio, window, size."""
         return [
             {
                 "file": crop.file,
@@ -157,7 +162,7 @@ class CropResult:
     def explain(self) -> str:
         """Return, for each crop, why its window lies where it does: which claims held and which gave way.
 
-        The claims of one direction stand in the order of their importance. The last ones are the single things.
+        The claims on each axis are listed from the strongest to the weakest, single things last.
         """
         parts = []
         for number, crop in enumerate(self.crops):
@@ -173,10 +178,9 @@ class CropResult:
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write the crops, detections.json and the preview into the folder, and return their paths.
 
-        The folder is made where it is missing. Every file is written aside, and when the disk has
-        taken all of them they are renamed: none is ever half there, and until then what was in the
-        folder stays. What an earlier result of the same source left there under other names goes:
-        its crops, which its detections.json names, and its preview.
+        The folder is made if it is missing. All files are written under temporary names first and
+        renamed at the end, so no file is ever half written. Crops and a preview that an earlier
+        result of the same source left there, and that the new one does not replace, are removed.
 
         Raises:
             OutputError: The disk does not take the files.
@@ -192,7 +196,7 @@ class CropResult:
         return [target / name for name in files]
 
     def files(self) -> dict[str, bytes]:
-        """Return name -> bytes of all that there is to write; detections.json is the last, as it names the others."""
+        """Return name -> bytes of all files; detections.json comes last, since it names the others."""
         files = {crop.file: crop.data for crop in self.crops if crop.file is not None and crop.data is not None}
         for name, (ending, data) in product(tuple(files), self.sidecars.items()):
             files[beside(name, ending)] = data
@@ -203,7 +207,7 @@ class CropResult:
 
 
 def _unusual(crop: Crop) -> dict[str, Any]:
-    """Return the keys that a crop has only where its request brought them about."""
+    """Return the keys that a crop has only if its request asked for them."""
     keys: dict[str, Any] = {}
     if crop.plan.frame is not None:
         keys["frame"] = list(crop.plan.frame.xyxy)
@@ -237,9 +241,9 @@ def failed_record(source: str, error: Exception) -> dict[str, Any]:
 
 
 def _written_before(folder: Path, source: str) -> set[str]:
-    """Return the names of what an earlier result of the source left in the folder, as far as it is still there.
+    """Return the names of the files that an earlier result of the source left in the folder.
 
-    Only names of the form that crops have are believed: the record may be anybody's.
+    Only names of the form that crops have count: anybody may have written the record.
     """
     try:
         record = json.loads((folder / RECORD_NAME).read_bytes())
@@ -254,7 +258,7 @@ def _written_before(folder: Path, source: str) -> set[str]:
 
 
 def _write(folder: Path, files: Mapping[str, bytes], stale: Iterable[str]) -> None:
-    """Write all files aside, then rename them in their order; before the last one, remove the stale ones."""
+    """Write all files under temporary names, then rename them in order; remove the stale ones before the last."""
     aside = {name: folder / f".{name}.{os.getpid()}.part" for name in files}
     try:
         for name, data in files.items():

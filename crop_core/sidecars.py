@@ -1,4 +1,4 @@
-"""Files beside a picture that go with its crops, as captions do: photo.txt beside photo.jpg. Standard library only."""
+"""Sidecars: files beside a picture, such as captions, that are copied beside its crops. Standard library only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from crop_core.errors import ImageError, RequestError
 from crop_core.picture_files import PICTURE_ENDINGS, read_at_most
 
 MAX_SIDECARS = 10
-MAX_SIDECAR_BYTES = 2**20  # a caption has some hundred
+MAX_SIDECAR_BYTES = 2**20  # a caption has a few hundred bytes
 _ENDING = re.compile(r"[A-Za-z0-9_]{1,16}")
 
 
@@ -17,13 +17,13 @@ def parse_sidecars(text: str) -> tuple[str, ...]:
     """Return the endings of text like ``txt,caption``; none for empty text.
 
     Raises:
-        RequestError: One cannot be the ending of such a file.
+        RequestError: One cannot be a sidecar's ending.
     """
     endings = tuple(dict.fromkeys(part.strip().removeprefix(".") for part in text.split(","))) if text.strip() else ()
     for ending in endings:
         if not _ENDING.fullmatch(ending) or "." + ending.lower() in PICTURE_ENDINGS or len(endings) > MAX_SIDECARS:
             raise RequestError(
-                f"sidecars are at most {MAX_SIDECARS} endings of files that are no pictures, such as txt or "
+                f"sidecars is at most {MAX_SIDECARS} endings of files that are not pictures, such as txt or "
                 f"txt,caption; got {text[:60]!r}."
             )
     return endings
@@ -35,22 +35,22 @@ def is_ending(ending: object) -> bool:
 
 
 def beside(name: str, ending: str) -> str:
-    """Return the name or address of the file that has another ending; a web address keeps its query."""
+    """Return the name or address with its ending replaced; a web address keeps its query."""
     path, mark, query = name.partition("?") if name.startswith(("http://", "https://")) else (name, "", "")
     folder, slash, file = path.rpartition("/")
     return f"{folder}{slash}{file.rpartition('.')[0] or file}.{ending}{mark}{query}"
 
 
 def read_sidecars(address: str, endings: Iterable[str], read: Callable[[str], bytes | None]) -> dict[str, bytes]:
-    """Return ending -> bytes of the files that there are beside a picture.
+    """Return ending -> bytes of a picture's sidecars; those that are not there are left out.
 
     Args:
         address: The picture's.
-        endings: Of the files.
-        read: Returns a file's bytes; none where it is not there.
+        endings: Of the sidecars.
+        read: Returns a file's bytes; none if it is not there.
 
     Raises:
-        ImageError: One is too large.
+        ImageError: A sidecar is too large.
     """
     found = {ending: data for ending in endings if (data := read(beside(address, ending))) is not None}
     for ending, data in found.items():
@@ -63,10 +63,10 @@ def read_sidecars(address: str, endings: Iterable[str], read: Callable[[str], by
 
 
 def read_local(path: str) -> bytes | None:
-    """Return a file's bytes, one more than may be copied at most; none where it is not there.
+    """Return a file's bytes, at most one more than the limit; none if it is not there.
 
     Raises:
-        ImageError: It cannot be read.
+        ImageError: The file cannot be read.
     """
     try:
         return read_at_most(path, MAX_SIDECAR_BYTES)
@@ -74,6 +74,6 @@ def read_local(path: str) -> bytes | None:
         return None
     except OSError as error:
         raise ImageError(
-            f"The .{path.rpartition('.')[2]} file beside the picture cannot be read: {error.strerror}. Open it to this "
-            "user, or leave it out of sidecars."
+            f"The .{path.rpartition('.')[2]} file beside the picture cannot be read: {error.strerror}. Give this user "
+            "the right to read it, or leave it out of sidecars."
         ) from error

@@ -1,4 +1,4 @@
-"""The steps of one picture: opened, searched, then framed, cut and encoded."""
+"""The steps of one picture: decode, detect, frame, cut, encode."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from crop_core.result import Crop, CropResult
 from crop_core.run.memory_fallback import Attempt
 from crop_core.tilt import tilt_of
 
-# A decode of twice the pixels that the networks see takes hardly longer than one that just suffices (reading the
-# entropy code is most of the work), and serves most crops too, so that a picture is decoded once.
+# A picture is decoded at twice the side that the networks see. That takes hardly longer, since entropy decoding is
+# most of the work, and it is large enough for most crops, so that one decode does.
 OVERSAMPLING = 2
 
 
 @dataclass(slots=True, eq=False)
 class Opened:
-    """A picture on its way: decoded, and searched once `seen` is set."""
+    """A decoded picture; once detection has run, `seen` is set."""
 
     photo: Photo | AcceleratedPhoto
     pixels: Tensor
@@ -62,10 +62,10 @@ def open_picture(picture: Picture, detector: Detector, attempt: Attempt) -> Open
 
 
 def detect_in(pictures: Sequence[Opened], request: CropRequest) -> None:
-    """Let the detector see the pictures, which all have the same one; it also keeps what is below the threshold."""
+    """Run the detector on the pictures, which share it; in some requests also keep boxes below the threshold."""
     if not pictures:
         return
-    weak_too = request.mode == "subject" or request.hidden_labels  # better one thing too many hidden than one too few
+    weak_too = request.mode == "subject" or request.hidden_labels  # one box too many is better than a face missed
     floor = min(request.score_threshold, WEAK_SCORE) if weak_too else request.score_threshold
     timings: dict[str, float] = {"detect": 0.0}
     with _timed(timings, "detect"):
@@ -130,7 +130,7 @@ def finish_picture(opened: Opened, request: CropRequest, source: str, dry_run: b
 
 
 def _tilts(scene: Scene, opened: Opened, request: CropRequest) -> dict[int, float]:
-    """Return the tilts of the faces that become portraits; 0 where a tilt cannot be told."""
+    """Return face id -> tilt in degrees, for the faces that become portraits; 0 where it is not known."""
     faces = portrait_faces(scene.detections, request)
     if request.mode == "faces":
         cropped = {i for thing in scene.subjects[: request.max_crops] for i in thing.ids}

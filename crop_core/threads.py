@@ -1,6 +1,6 @@
 """How many cores this process may use, and how many threads the networks get: the one place that sets them.
 
-OpenVINO takes the number that PyTorch has in the thread that asks.
+OpenVINO is given the number that PyTorch has in the calling thread.
 """
 
 from __future__ import annotations
@@ -16,38 +16,39 @@ from pathlib import Path
 def usable_cores(root: Path = Path("/")) -> int:
     """Return the number of cores, at least 1.
 
-    A container's quota is not seen by PyTorch: it starts a thread for each core of the machine, and
-    all of them wait whenever the quota is spent.
+    PyTorch ignores a container's CPU quota: it starts a thread for each core of the machine, and
+    all of them stall whenever the quota is used up.
 
     Args:
-        root: Where `proc` and `sys` lie.
+        root: The folder that holds `proc` and `sys`.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, math.ceil(min(cores, _quota(root))))
 
 
 def limit_threads(root: Path = Path("/")) -> None:
-    """Keep OpenMP, and so PyTorch, to the cores that a container's quota pays for; call it before PyTorch is imported.
+    """Limit OpenMP, and so PyTorch, to the cores of a container's quota; call it before PyTorch is imported.
 
-    A number that the environment sets stands. Without a quota nothing is set.
+    Keeps a number already set in the environment. Without a quota it does nothing.
     """
     if _quota(root) < math.inf:
         os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores(root)))
 
 
 def keep_to(threads: int) -> None:
-    """Let the networks use so many threads where they are asked from this thread, whatever is set in others later."""
+    """Let networks that run in this thread use `threads` threads, whatever other threads set later."""
     import torch  # not before `limit_threads`
 
     torch.set_num_threads(threads)
-    torch.get_num_threads()  # a thread that has not asked yet takes, when it does, what was set last anywhere
+    torch.get_num_threads()  # pins the value; otherwise this thread would pick up what another thread sets later
 
 
 @contextmanager
 def pool_keeping_to(threads: int, workers: int) -> Iterator[ThreadPoolExecutor]:
-    """Yield a pool of `workers`, in each of which the networks use `threads`; all others keep theirs.
+    """Yield a pool of `workers` threads, in each of which the networks use `threads` threads.
 
-    The pool outlives the block unless it is shut down in it. At the block's end its workers must have started.
+    Other threads keep their number. All workers must have started before the block ends; the pool itself goes on
+    after the block unless it is shut down in it.
     """
     import torch
 
@@ -55,13 +56,13 @@ def pool_keeping_to(threads: int, workers: int) -> Iterator[ThreadPoolExecutor]:
     try:
         yield ThreadPoolExecutor(workers, initializer=keep_to, initargs=(threads,))
     finally:
-        torch.set_num_threads(before)  # threads that are yet to come take the number that was set last
+        torch.set_num_threads(before)  # a new thread takes the number that was set last
 
 
 def _quota(root: Path) -> float:
-    """Return the cores that the control groups allow in all; infinite where none of them says.
+    """Return how many cores the control groups allow; infinite if none sets a quota.
 
-    A group's parents bind it too, so the smallest counts; see cgroup-v2 (cpu.max) and sched-bwc
+    The quotas of a group's parents hold too, so the smallest counts; see cgroup-v2 (cpu.max) and sched-bwc
     (cpu.cfs_quota_us) in the kernel's documentation.
     """
     quotas = [math.inf]
@@ -76,7 +77,7 @@ def _quota(root: Path) -> float:
 
 
 def _groups(root: Path) -> list[tuple[Path, str]]:
-    """Return where the groups of this process are mounted, and their names below it."""
+    """Return, for each control group of this process, where it is mounted and its name below the mount."""
     base = root / "sys/fs/cgroup"
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()

@@ -1,8 +1,7 @@
-"""How far a face is tilted: more than its landmarks say.
+"""How far a face is tilted, measured by turning it.
 
-The face network was trained on upright faces and draws the landmarks of a tilted one almost level: of a tilt of 20
-degrees they show 3 to 11. But it draws them level, and not tilted the other way, where the face is level. So the face
-is looked at in several turns, and where the eyes' line changes its sign it is upright.
+The face network was trained on upright faces: it draws the landmarks of a tilted face too level, but on the right side.
+So the face is turned in steps. Where the tilt of its eyes changes sign, the face is upright.
 """
 
 from __future__ import annotations
@@ -18,19 +17,18 @@ from crop_core.detection import Detection
 from crop_core.geometry import Size, Window
 
 TURNS = range(-40, 41, 10)  # degrees
-# The part that is looked at, in sides of the face's box, and its pixels. Of the larger parts that were tried the
-# zero lay up to 6 degrees off, of this one up to 3.
+# How large the part around the face is, in sides of the face's box, and its pixels. Larger parts gave larger errors.
 AROUND, SIDE = 2.5, 192
 LEAST_SCORE = 0.2
 
 
 def tilt_of(photo: Source, face: Detection, detector: Detector) -> float | None:
-    """Return by how many degrees the line between the eyes falls to the right; none where it cannot be told.
+    """Return by how many degrees the line between the eyes falls to the right; none if it is not known.
 
     Args:
         photo: The picture.
         face: In upright source pixels.
-        detector: Its face network looks.
+        detector: The detector whose face network is used.
     """
     x, y = face.box.center
     length = max(2, round(AROUND * max(face.box.width, face.box.height)))
@@ -51,7 +49,7 @@ def tilt_of(photo: Source, face: Detection, detector: Detector) -> float | None:
 
 
 def _line_in_the_middle(faces: tuple[Detection, ...]) -> tuple[float, float] | None:
-    """Return the tilt of the eyes of the face that is nearest to the middle of a part, and the face's score."""
+    """Return the tilt of the eyes of the face nearest to the middle of a part, and that face's score."""
     found = [face for face in faces if face.landmarks]
     if not found:
         return None

@@ -1,3 +1,3 @@
-"""The package's version, alone in a file so that reading it imports nothing."""
+"""The package's version. It has its own file, so that reading it imports nothing."""
 
 __version__ = "0.1.0"

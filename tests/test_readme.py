@@ -1,11 +1,10 @@
-"""The documents are held to the code: inputs, the file tree, commands, examples, links."""
+"""The documents say what the code does: the file tree, commands, examples, links."""
 
 from __future__ import annotations
 
 import re
 import shlex
 import tomllib
-from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 
@@ -13,12 +12,11 @@ import pytest
 from cog_server import IMAGE_ENVIRONMENT
 from conftest import ROOT, SAMPLES
 
-from crop_core import CropRequest
 from crop_core.cli.main import main
 from crop_core.doctor.finding import MEND_PAIR, PAIR
+from crop_core.request import inputs
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-INPUTS_PAGE = (ROOT / "crop_core" / "inputs.md").read_text(encoding="utf-8")
 ROOMS_PAGE = (ROOT / "crop_core" / "README.md").read_text(encoding="utf-8")
 PAIRS_PAGE = (ROOT / "crop_core" / "doctor" / "README.md").read_text(encoding="utf-8")
 PAGES = sorted(
@@ -27,48 +25,6 @@ PAGES = sorted(
     for path in folder.rglob("*.md")
     if "node_modules" not in path.parts
 ) + sorted(ROOT.glob("*.md"))
-INPUTS = {"aspect_ratio" if entry.name == "aspect_ratios" else entry.name: entry for entry in fields(CropRequest)}
-
-
-def table_rows() -> dict[str, tuple[str, str]]:
-    """Return input -> (values, default) from the table of inputs."""
-    table = INPUTS_PAGE.split("| input | values | default | meaning |")[1].split("\n\n")[0]
-    rows = {}
-    for line in table.splitlines()[2:]:
-        names, values, default, _ = (cell.strip() for cell in line.strip("|").split("|"))
-        for name in re.findall(r"`(\w+)`", names):
-            rows[name] = (values, default)
-    return rows
-
-
-def test_the_table_has_every_input_and_no_other() -> None:
-    assert list(table_rows()) == ["image", *INPUTS, "dry_run"]  # in the form's order
-
-
-@pytest.mark.parametrize("name", INPUTS)
-def test_a_default_in_the_table_is_the_cores(name: str) -> None:
-    default = table_rows()[name][1]
-    wanted = INPUTS[name].default
-    if name == "zoom":
-        modes = {mode: CropRequest(mode=mode).effective_zoom for mode in ("subject", "objects", "faces")}
-        assert default == "0 in subject mode, 1 in the others"
-        assert modes == {"subject": 0, "objects": 1, "faces": 1}
-    elif wanted in (None, ""):
-        assert default in ("", "any")
-    else:
-        shown = ",".join(wanted) if isinstance(wanted, tuple) else str(wanted).lower()
-        assert default == f"`{shown}`"
-
-
-@pytest.mark.parametrize("name", [name for name, entry in INPUTS.items() if "choices" in entry.metadata])
-def test_the_choices_in_the_table_are_the_cores(name: str) -> None:
-    assert tuple(re.findall(r"`([^`]+)`", table_rows()[name][0])) == INPUTS[name].metadata["choices"]
-
-
-@pytest.mark.parametrize("name", [name for name, entry in INPUTS.items() if "ge" in entry.metadata])
-def test_the_bounds_in_the_table_are_the_cores(name: str) -> None:
-    rules = INPUTS[name].metadata
-    assert table_rows()[name][0].removesuffix(" pixels") == f"{rules['ge']} to {rules['le']}"
 
 
 def test_the_file_tree_names_what_is_there() -> None:
@@ -138,7 +94,7 @@ def test_the_commands_run_as_they_are_printed_and_make_the_files_that_are_named(
 def test_the_short_table_names_inputs_that_there_are() -> None:
     table = README.split("| input | what it does |\n|---|---|\n")[1].split("\n\n")[0]
     named = [name for line in table.splitlines() for name in re.findall(r"`(\w+)`", line.split("|")[1])]
-    assert set(named) <= set(INPUTS)
+    assert set(named) <= set(inputs())
     assert len(table.splitlines()) <= 10
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -174,9 +175,11 @@ class TestSave:
         (tmp_path / "taken").write_bytes(b"mine")
         with pytest.raises(OutputError) as caught:
             FULL.save(tmp_path / "taken")
-        assert str(caught.value) == (
-            "The crops cannot be written: File exists. Make that place writable, or ask for fewer or smaller crops."
-        )
+        assert str(caught.value) == "The crops cannot be written: File exists. Choose a folder that you can write to."
+
+    def test_a_full_disk_asks_for_what_any_caller_can_do(self) -> None:
+        error = OutputError(errno.ENOSPC, "No space left on device", "/machine/path")
+        assert str(error) == "The crops cannot be written: No space left on device. Ask for fewer or smaller crops."
 
 
 OTHER = result((Crop(PLAN, "00_dog_4x5.png", b"dog"),))

@@ -40,7 +40,7 @@ from crop_core.frame.plan import plan_crops
 from crop_core.frame.scene import Scene
 from crop_core.photo.photo import open_photo
 
-NO_PICTURE = "image is missing or is no upload: send the picture as an http(s) URL or as a data URI."  # predict.py's
+NO_PICTURE = "image is missing or is not a file. Send the picture as an http(s) URL or as a data URI."  # predict.py's
 
 
 # ---- what comes back

@@ -17,7 +17,7 @@ def test_endings_are_a_list_without_repeats() -> None:
 
 @pytest.mark.parametrize("text", ["jpg", "txt,PNG", "../x", "a/b", ",", "t x t", "a" * 17, ",".join("abcdefghijk")])
 def test_a_picture_or_a_path_is_no_ending(text: str) -> None:
-    with pytest.raises(RequestError, match="sidecars are at most 10 endings of files that are no pictures"):
+    with pytest.raises(RequestError, match="sidecars is at most 10 endings of files that are not pictures"):
         parse_sidecars(text)
 
 
