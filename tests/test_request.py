@@ -60,7 +60,7 @@ def test_the_defaults_are_the_ones_of_the_design() -> None:
         ({"aspect_ratio": 1.5}, "aspect_ratio is text"),
         ({"aspect_ratio": "auto"}, "aspect_ratio takes auto once, before a list of ratios: auto:1:1,4:5,16:9"),
         ({"aspect_ratio": "closest:"}, "aspect_ratio takes closest once, before a list of ratios"),
-        ({"aspect_ratio": "1:1,auto:4:5"}, "aspect_ratio auto stands once"),
+        ({"aspect_ratio": "1:1,auto:4:5"}, "aspect_ratio takes auto once"),
         ({"aspect_ratio": "auto:1:1,free"}, "aspect_ratio auto: picks one of several ratios, and free is not a ratio"),
         ({"aspect_ratio": "closest:match_input,1:1"}, "Leave match_input out"),
         ({"aspect_ratio": "auto:1:1", "width": 9, "height": 9}, "aspect_ratio asks for auto:1:1. Leave out one of"),

@@ -43,7 +43,7 @@ def test_a_focus_is_points_and_boxes_in_fractions_or_pixels(text: str, foci: tup
         ({"focus": ";".join(["0,0"] * 21)}, "at most 20 points and boxes, got 21"),
         ({"focus": "0,0", "mode": "objects"}, "mode objects makes a crop of each thing"),
         ({"focus": "0,0", "mode": "faces"}, "Leave one out"),
-        ({"focus": "0,0", "trim": True}, "trim finds it by the backdrop. Leave out one of the two."),
+        ({"focus": "0,0", "trim": True}, "trim finds it by the backdrop. Leave one out."),
         ({"position": None}, "position is auto, center, a compass point"),
         ({"position": "North"}, "got 'North'"),
         ({"position": "0.5"}, "two fractions from 0 to 1 such as 0.5,0.33"),
