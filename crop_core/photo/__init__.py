@@ -1,1 +1,1 @@
-"""From a picture file's bytes to upright pixels. Knows no boxes and no requests."""
+"""Turns a picture file's bytes into upright pixels. Knows no detections and no requests."""

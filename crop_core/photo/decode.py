@@ -1,4 +1,4 @@
-"""The pixels of an opened picture, by whichever of Pillow's decoders opened it."""
+"""Decodes an opened picture, with the decoder that opened it."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from crop_core.photo.limits import limits, too_slow
 
 
 class Source(BytesIO):
-    """A file's bytes that cannot be read for ever.
+    """A file's bytes that can be read for a limited time only.
 
-    Pillow feeds a decoder piece by piece, so a read that fails stops it; a thread or a signal would
+    Pillow feeds a decoder piece by piece, so a failing read stops it. A thread or a signal could
     not.
     """
 
     def __init__(self, data: bytes) -> None:
-        """Start the time."""
+        """Start the clock."""
         super().__init__(data)
         self.restart()
 
     def restart(self) -> None:
-        """Start the time anew: a header may have been read long before its picture is decoded."""
+        """Restart the clock: a header may have been read long before its picture is decoded."""
         self._until = time.monotonic() + limits().max_decode_s
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Return the next bytes.
 
         Raises:
-            ImageError: The time is over.
+            ImageError: The time is up.
         """
         if time.monotonic() > self._until:
             raise too_slow()
@@ -45,20 +45,20 @@ class Undecoded(Opened, Protocol):
     """A picture that this package decodes itself."""
 
     def pixels(self) -> Image.Image:
-        """Return it decoded."""
+        """Return the decoded picture."""
 
 
 def decoded(image: Image.Image | Undecoded, kind: str, size: tuple[int, int], mode: str) -> Image.Image:
     """Return the picture's pixels as 8-bit RGB or RGBA.
 
     Args:
-        image: As its format's module opened it.
+        image: The picture, opened but not decoded.
         kind: Its format.
-        size: What must come out, in pixels.
-        mode: ``RGB``, or ``RGBA`` where the picture has transparency of any kind.
+        size: The width and height that must come out, in pixels.
+        mode: ``RGB``, or ``RGBA`` if the picture has transparency of any kind.
 
     Raises:
-        ImageError: It is broken, has 32 bits a channel, or does not decode in time.
+        ImageError: The picture is broken, has 32 bits a channel, or does not decode in time.
     """
     profile = image.info.get("icc_profile")
     if isinstance(image, ImageFile.ImageFile) and isinstance(image.fp, Source):
@@ -69,5 +69,5 @@ def decoded(image: Image.Image | Undecoded, kind: str, size: tuple[int, int], mo
         else:
             image = image.pixels()
         if image.size != size:
-            raise broken(kind)  # libheif may find another size in the pixels than in the header
+            raise broken(kind)  # libheif may decode another size than the header says
         return as_rgb(image, profile if isinstance(profile, bytes) else None, has_alpha=mode == "RGBA")

@@ -1,11 +1,12 @@
-"""Decoding in a process of its own, for the decoders that can be stopped in no other way.
+"""Decodes AVIF, HEIC, TIFF and WebP in a process of its own.
 
-AVIF, HEIC, TIFF and WebP are opened and decoded in calls of a C library, whose time or memory has no
-bound in what the file's size or the header tells: AV1 can hide a thousand pictures before the first that
-it shows, and 300 KB of WebP can ask for a gigabyte of tables. So the calls
-are made in a process that is killed when the time is over, and whose memory has a limit; a crash of
-the library costs the picture and not the server. The process costs a tenth of a second. It gets nothing
-of the environment but the limits and what its loader needs, and finds modules where this process finds them.
+A C library opens and decodes these formats. Neither the file's size nor its header bounds the time
+and the memory of such a call: AV1 can hide a thousand pictures before the first that it shows, and a
+small WebP can ask for a gigabyte of tables. So the call is made in a process that has a memory limit
+and is killed when the time is up. If the library crashes, one picture fails and the server goes on.
+
+Of the environment the process gets only the limits and what its loader needs. It finds modules where
+this process finds them.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from crop_core.photo.file_format import broken
 from crop_core.photo.header import Header
 from crop_core.photo.limits import PREFIX, limits, too_slow
 
-# -I and -S leave out what else Python would read at its start, and take 30 ms off it. The package's own module, which
-# imports what a user needs of it, is left out as well: another 50.
+# -I and -S keep Python from reading its environment and site-packages, and the empty crop_core keeps the package from
+# importing what only its users need. Both make the start faster.
 _START = """
 import sys, types
 sys.path[:] = {path!r}
@@ -40,7 +41,7 @@ sys.modules["crop_core"].__path__ = [{package!r}]
 from crop_core.photo.decoder_process import main
 main{arguments!r}
 """
-# Without them the process of a Python that lies in an odd place does not find its libraries.
+# Without these a Python outside the usual folders does not find its libraries.
 _LOADERS = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH", "SYSTEMROOT")
 
 
@@ -49,8 +50,8 @@ class DecodedApart:
     """A picture that another process decoded.
 
     Attributes:
-        header: What its header tells.
-        pixels: RGB or RGBA, not turned upright; the error where the header is well and the pixels are not.
+        header: What its header says.
+        pixels: RGB or RGBA, not turned upright; the error if only the header could be read.
     """
 
     header: Header
@@ -58,12 +59,12 @@ class DecodedApart:
 
 
 def decoded_apart(data: bytes, kind: str, limited: bool = True) -> DecodedApart:
-    """Return a picture as a process of its own opens and decodes it.
+    """Return a picture that was opened and decoded in a process of its own.
 
     Args:
         data: The file.
         kind: Its format.
-        limited: Whether the limits hold for it.
+        limited: Whether to check the limits.
 
     Raises:
         ImageError: The header is broken or beyond a limit, or the picture does not decode in time.
@@ -79,7 +80,7 @@ def decoded_apart(data: bytes, kind: str, limited: bool = True) -> DecodedApart:
         timer = threading.Timer(seconds, process.kill)
         timer.start()
         try:
-            with contextlib.suppress(BrokenPipeError):  # it has died, which its answer tells
+            with contextlib.suppress(BrokenPipeError):  # the process has died; `_answer` finds out
                 process.stdin.write(data)
                 process.stdin.close()
             answer = _answer(process.stdout)
@@ -94,13 +95,13 @@ def decoded_apart(data: bytes, kind: str, limited: bool = True) -> DecodedApart:
 def _check_decoder(kind: str) -> None:
     if kind == "HEIF" and importlib.util.find_spec("pillow_heif") is None:
         raise ImageError(
-            "This is a HEIC picture, and no HEIC decoder is installed: pip install 'crop-core[heic]', "
-            "or convert the picture to JPEG."
+            "This is a HEIC picture, and its decoder is not installed here (it comes with crop-core's extra heic). "
+            "Convert the picture to JPEG."
         )
 
 
 def _answer(out: IO[bytes]) -> DecodedApart | None:
-    """Return what the process wrote, or none where it was stopped before it had written all of it."""
+    """Return what the process wrote; none if it was stopped before it had written all."""
     if (sign := out.read(1)) != GOOD:
         if sign == ERROR:
             raise ImageError(out.read().decode())
@@ -129,7 +130,7 @@ def _block(out: IO[bytes]) -> bytes:
 
 
 def _started(code: str) -> subprocess.Popen[bytes]:
-    # numpy's own threads would each take memory, and there is nothing for them to do.
+    # Without these, numpy starts a thread for each core, and each takes memory.
     kept = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     kept |= {name: value for name, value in os.environ.items() if name.startswith(PREFIX) or name in _LOADERS}
     try:

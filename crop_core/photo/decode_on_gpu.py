@@ -1,4 +1,4 @@
-"""JPEG decoded on a CUDA device by nvJPEG, so that its pixels never leave it."""
+"""Decodes JPEGs on a CUDA device with nvJPEG, so that the pixels never leave the device."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from crop_core.device import answers, is_out_of_memory
 from crop_core.photo.orientation import upright
 from crop_core.photo.photo import Photo, Stored
 
-# Beyond this a picture is decoded by the CPU, which does so at a fraction of its scale: the device's resize takes
-# four bytes a value, 600 MB here.
+# The CPU decodes larger pictures, at a fraction of their scale: the device would resize the whole picture in float32.
 MAX_PIXELS = 50_000_000
 
 
 class AcceleratedPhoto:
-    """A photo whose pixels come on the device; a plain JPEG is decoded there, all others by the CPU.
+    """A photo whose pixels lie on the device. A plain JPEG is decoded there, everything else by the CPU.
 
     Attributes:
         size: As `Photo.size`.
@@ -28,11 +27,11 @@ class AcceleratedPhoto:
     """
 
     def __init__(self, photo: Photo, device: torch.device) -> None:
-        """Decode what the device can decode.
+        """Decode the photo if the device can.
 
         Args:
-            photo: Of which nothing is decoded yet.
-            device: CUDA's; the CPU does the same with its own decoder.
+            photo: The photo, not decoded yet.
+            device: A CUDA device. With the CPU, torchvision's own JPEG decoder is used.
         """
         self.size, self.format, self.icc_profile = photo.size, photo.format, photo.icc_profile
         self.opaque_box = photo.opaque_box
@@ -43,7 +42,7 @@ class AcceleratedPhoto:
     def pixels(self, reduction: int = 1) -> Tensor:
         """Return the whole picture, upright, on the device, at 1/`reduction` of its scale.
 
-        As `Photo.pixels` in everything else: JPEG's own reduction is close to the mean of the pixels that become one.
+        Otherwise as `Photo.pixels`. JPEG's own reduction is close to the means that are taken here.
         """
         if self._whole is None:
             return self._photo.pixels(reduction).to(self._device)
@@ -57,17 +56,17 @@ class AcceleratedPhoto:
             return self._photo.small(longest_side).to(self._device)
         reduction = self._photo.reduction_for(longest_side)
         longer = max(self.size.width, self.size.height)
-        # A strip that is too thin for JPEG's reductions would leave too much to the networks' resize.
+        # A strip too thin for JPEG's reductions is reduced here, or the networks' resize would shrink it too far.
         return self.pixels(reduction * max(1, -(-longer // reduction) // longest_side))
 
     def stored_for(self, scale: float) -> Stored:
-        """Return what parts are cut from: the whole picture on the device, upright; else as `Photo.stored_for`."""
+        """Return the whole picture on the device, upright, to cut parts from; else as `Photo.stored_for`."""
         if self._whole is None:
             return self._photo.stored_for(scale)
         return Stored(None, self._whole, 1, self.size, 1)
 
     def _decoded(self) -> Tensor | None:
-        """Return the whole picture, upright, or none where the device's decoder is not the one for it."""
+        """Return the whole picture, upright; none if the device cannot decode it."""
         data = self._photo.plain_jpeg
         if data is None or self.size.width * self.size.height > MAX_PIXELS:
             return None
@@ -76,13 +75,13 @@ class AcceleratedPhoto:
         except RuntimeError as error:
             if is_out_of_memory(error) or not answers(self._device):
                 raise
-            return None  # a kind that nvJPEG does not know, or a broken file, of which the CPU's decoder speaks
+            return None  # nvJPEG does not know this kind, or the file is broken; the CPU's decoder tells which
         pixels = upright(pixels, self._photo.orientation)
         return pixels if tuple(pixels.shape[-2:]) == (self.size.height, self.size.width) else None
 
 
 def means_of(pixels: Tensor, cells: tuple[int, int]) -> Tensor:
-    """Return the mean of every cell of so many rows and columns; those at the right and the bottom may be smaller.
+    """Return the mean of each cell of pixels; cells at the right and bottom border may be smaller.
 
     Args:
         pixels: uint8 tensor [C, H, W].
@@ -92,21 +91,20 @@ def means_of(pixels: Tensor, cells: tuple[int, int]) -> Tensor:
     return means.round_().to(torch.uint8)
 
 
-# nvJPEG works on streams of its own, and torchvision gives it memory that is free in the order of the caller's stream:
-# work that is queued there may still read or write it, so that one picture's pixels come into another's
-# (pytorch/vision, pull request 9606, where 0.28 did so; 0.25 makes the same calls). What nvJPEG writes therefore
-# comes from a stream on which nothing else runs.
+# nvJPEG runs on streams of its own, but torchvision allocates its output in the caller's stream. Work queued there may
+# still use that memory, and one picture's pixels get into another's (pytorch/vision, pull request 9606: seen in 0.28,
+# and 0.25 makes the same calls). So the output is allocated in a stream on which nothing else runs.
 
 
 @cache
 def stream_aside(device: torch.device) -> torch.cuda.Stream:
-    """Return the stream whose memory nvJPEG writes to."""
+    """Return the stream in which nvJPEG's output is allocated."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch's own
 
 
 def _stored_pixels(jpeg: bytes, device: torch.device) -> Tensor:
-    """Return the pixels of a JPEG as it is stored, uint8 tensor [3, H, W] on the device."""
-    from torchvision.io import ImageReadMode, decode_jpeg  # a CPU has no use for it, and waits a second for its import
+    """Return the pixels of a JPEG, not turned upright: uint8 tensor [3, H, W] on the device."""
+    from torchvision.io import ImageReadMode, decode_jpeg  # here: its import is slow, and a CPU does not need it
 
     buffer = torch.frombuffer(bytearray(jpeg), dtype=torch.uint8)
     if device.type != "cuda":
@@ -116,5 +114,5 @@ def _stored_pixels(jpeg: bytes, device: torch.device) -> Tensor:
     with torch.cuda.stream(aside):
         pixels: Tensor = decode_jpeg(buffer, ImageReadMode.RGB, device=device)
     own.wait_stream(aside)
-    pixels.record_stream(own)  # no other picture comes there before all that is queued when it goes is done
+    pixels.record_stream(own)  # keeps this memory from being reused before the work queued on it is done
     return pixels

@@ -1,7 +1,7 @@
-"""What runs in the decoder's own process; `decode_in_subprocess` starts it and reads its answer.
+"""The program of the decoder's own process; `decode_in_subprocess` starts it and reads its answer.
 
-It reads the file from standard input. It writes an `ANSWER` with the header, the profile, and then the
-pixels, or an error in place of either.
+It reads the file from standard input. It writes the header with the profile, then the pixels, or an
+error in place of either.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ GOOD, ERROR = b"+", b"-"  # what each part begins with
 LENGTH = struct.Struct(">I")
 DAY_S = 86_400
 
-_BASE_MEMORY = 192 * 2**20  # bytes, of which Python takes a tenth and each of the decoder's threads some more
-_MEMORY_A_PIXEL = 24  # bytes; a HEIC of 16 bits a channel took 20, the others up to 12
+_BASE_MEMORY = 192 * 2**20  # bytes, for Python and the decoder's threads
+_MEMORY_A_PIXEL = 24  # bytes; a HEIC of 16 bits a channel needs most
 _ROWS = 256  # how many rows are sent at once
 
 
@@ -33,7 +33,7 @@ def main(kind: str, limited: bool) -> None:
 
     Args:
         kind: Its format.
-        limited: Whether the limits hold for it.
+        limited: Whether to check the limits.
     """
     _limit_time()
     data = sys.stdin.buffer.read()
@@ -63,26 +63,26 @@ def main(kind: str, limited: bool) -> None:
 
 
 def _limit_time() -> None:
-    """End this process in any case, also when the one that waits for it is no more."""
-    if hasattr(signal, "alarm"):  # not everywhere
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # who started this process may ignore it
+    """End this process when the time is up, even if the process that waits for it is gone."""
+    if hasattr(signal, "alarm"):  # Windows has none
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the parent may have set it to be ignored
         signal.alarm(min(limits().max_decode_s, DAY_S) + 1)
 
 
 def _allowed_memory() -> int:
-    """Return how many bytes this process may have by the limits that it was started with."""
+    """Return how many bytes this process may have, by the limits that it was started with."""
     try:
-        import resource  # not everywhere
+        import resource  # Windows has none
     except ImportError:
         return sys.maxsize
     return min(sys.maxsize if limit == resource.RLIM_INFINITY else limit for limit in resource.getrlimit(_what()))
 
 
 def _limit_memory(length: int, may_rise: bool) -> None:
-    """Let this process have so many bytes.
+    """Limit this process's memory.
 
     Args:
-        length: In bytes, no more than it is allowed already: who is not root cannot raise that.
+        length: In bytes. No more than the limit it has already: only root can raise that.
         may_rise: Whether a later call may allow more.
     """
     try:
@@ -90,12 +90,12 @@ def _limit_memory(length: int, may_rise: bool) -> None:
     except ImportError:
         return
     _, hard = resource.getrlimit(_what())
-    with suppress(ValueError, OSError):  # a system that knows the limit and does not let it be set
+    with suppress(ValueError, OSError):  # some systems know the limit but do not let it be set
         resource.setrlimit(_what(), (length, hard if may_rise else length))
 
 
 def _what() -> int:
-    """Return which limit: not the address space's, since what threads reserve and never touch grows with the cores."""
+    """Return which limit to set. Not RLIMIT_AS: threads reserve address space that they never use."""
     import resource
 
     return resource.RLIMIT_DATA

@@ -1,7 +1,7 @@
-"""The formats: which one the bytes are, and what is said of a file that is none or is broken.
+"""Tells a file's format by its first bytes, and makes the errors for files that are broken or of no known format.
 
-Pillow's own `Image.open` would try every decoder there is. Each format goes to its one decoder here, and
-nothing reaches Ghostscript, FITS or another exotic reader.
+Pillow's own `Image.open` would try every decoder that it has. Here each format goes to its one decoder,
+so that no file reaches Ghostscript, FITS or another exotic reader.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from PIL import Image
 from crop_core.errors import ImageError
 from crop_core.photo.limits import too_large
 
-# The headers of these are opened, and their pixels decoded, in a process of their own: each decoder takes a file
-# whole, and its time and memory have no bound by the file's size or its pixels.
+# Opened and decoded in a process of its own: neither the file's size nor its pixels bound the decoder's time and
+# memory.
 DECODED_APART = ("AVIF", "HEIF", "TIFF", "WEBP")
 
 FORMATS = "JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP or GIF"
 
-# What Pillow's decoders raise on files that are broken; Image.open catches most of the same.
+# What Pillow's decoders raise on broken files; Image.open itself catches most of these.
 DECODE_ERRORS = (
     OSError,
     SyntaxError,
@@ -39,10 +39,10 @@ DECODE_ERRORS = (
 
 
 def format_of(data: bytes) -> str:
-    """Return the format's name, one of Pillow's, as the first bytes tell it: file names cannot be trusted.
+    """Return Pillow's name of the format, told by the first bytes: file names cannot be trusted.
 
     Raises:
-        ImageError: No format on the list begins like this.
+        ImageError: No known format begins like this.
     """
     for name, signatures in _SIGNATURES.items():
         if data.startswith(signatures):
@@ -93,7 +93,7 @@ def _described(data: bytes) -> str:
 
 @contextmanager
 def refusing(kind: str) -> Iterator[None]:
-    """Raise as an ImageError what a decoder raises."""
+    """Turn what a decoder raises into an ImageError."""
     try:
         yield
     except ImageError:
@@ -107,9 +107,9 @@ def refusing(kind: str) -> Iterator[None]:
 
 
 def broken(kind: str) -> ImageError:
-    """Return the error for a file of that format which does not decode."""
+    """Return the error for a file of that format that does not decode."""
     name = {"WEBP": "WebP", "HEIF": "HEIC"}.get(kind, kind)
     return ImageError(
         f"The file begins like {name} but cannot be decoded: it is damaged, cut off or of a rare kind. "
-        "Send it again, or save it anew as JPEG or PNG."
+        "Send it again, or save it again as JPEG or PNG."
     )

@@ -1,6 +1,6 @@
-"""The formats that are opened and decoded in a process of their own: AVIF, HEIC, TIFF and WebP.
+"""Opens the formats that get a process of their own: AVIF, HEIC, TIFF and WebP.
 
-Each decoder is imported when it is needed, since the process is started anew for each picture.
+Each decoder is imported only when it is needed, since a new process is started for each picture.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from crop_core.photo.tiff_tags import beginning_at
 if TYPE_CHECKING:
     from crop_core.photo.tiff_samples import SampledTiff
 
-_THREADS = 4  # however many cores there are, since each takes memory; pillow-heif's own number is 4
+_THREADS = 4  # on any number of cores, since each thread takes memory; pillow-heif uses 4, too
 
 
 def opened(data: bytes, kind: str) -> Image.Image | SampledTiff:
@@ -57,15 +57,15 @@ def _heif(data: bytes) -> Image.Image:
 
 
 def _tiff(data: bytes) -> Image.Image | SampledTiff:
-    """Open the picture that a TIFF is of, by Pillow where it reads that layout as its tags say."""
+    """Open a TIFF's main picture, with Pillow if Pillow reads this layout correctly."""
     layout = layout_of(data)
     if not layout.by_pillow:
-        from crop_core.photo.tiff_samples import sampled  # with numpy, which takes as long to import as all the rest
+        from crop_core.photo.tiff_samples import sampled  # here: it imports numpy, which is slow
 
         return sampled(data, layout)
     from PIL import TiffImagePlugin
 
-    TiffImagePlugin.READ_LIBTIFF = layout.photometric == YCBCR  # Pillow itself knows nothing of subsampled colours
+    TiffImagePlugin.READ_LIBTIFF = layout.photometric == YCBCR  # without libtiff Pillow ignores subsampled colours
     return TiffImagePlugin.TiffImageFile(BytesIO(beginning_at(data, layout.directory)))
 
 

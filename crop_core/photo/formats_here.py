@@ -1,6 +1,6 @@
-"""The formats that are decoded in the process that crops: JPEG, PNG, BMP and GIF.
+"""Opens the formats that are decoded in this process: JPEG, PNG, BMP and GIF.
 
-The cost of each is bound by its header, or by a clock that is kept while it is read.
+The header bounds the cost of each, or a clock that is checked on every read.
 """
 
 from __future__ import annotations

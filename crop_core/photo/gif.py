@@ -1,4 +1,4 @@
-"""GIF: its size looked at before Pillow opens it, which would warn of a large one where a limit refuses it."""
+"""Opens GIFs. The size is checked first, since Pillow only warns of a size that a limit refuses."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def open_gif(data: bytes) -> Image.Image:
     """Open a GIF.
 
     Raises:
-        ImageError: Its screen or its first frame is beyond the limits.
-        struct.error: It ends before them.
+        ImageError: The screen or the first frame is beyond the limits.
+        struct.error: The file ends before them.
     """
     width, height = _size_of(data)
     check_picture("GIF", max(1, width), max(1, height), len(data))
@@ -27,7 +27,7 @@ def open_gif(data: bytes) -> Image.Image:
 def _size_of(data: bytes) -> tuple[int, int]:
     """Return the width and height that hold the screen and the first frame (GIF89a, sections 18 to 20).
 
-    Those of the screen where there is no frame, or more than `max_chunks` blocks before it.
+    The size of the screen alone if there is no frame, or if more than `max_chunks` blocks come before it.
     """
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     at, left_to_see = 13 + _table_length(flags), limits().max_chunks

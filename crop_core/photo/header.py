@@ -1,4 +1,4 @@
-"""What a file's header tells of its picture."""
+"""What a file's header says of its picture."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Header:
     Attributes:
         width: In pixels, as stored.
         height: In pixels, as stored.
-        orientation: As in EXIF, what the decoded pixels still need: 1 to 8.
+        orientation: The EXIF orientation that the decoded pixels still need, 1 to 8.
         has_alpha: Whether it has transparency of any kind.
-        is_rgb: Whether its colours are RGB, also where a palette has them.
-        frames: How many pictures the header counts; 1 where counting would mean to read the whole file.
-        profile: The colour profile of whatever kind, empty for none.
+        is_rgb: Whether its colours are RGB, or a palette of RGB colours.
+        frames: How many pictures the header counts; 1 if the whole file would have to be read to count them.
+        profile: The colour profile of any kind; empty for none.
     """
 
     width: int
@@ -50,7 +50,7 @@ class Header:
 
 
 class Opened(Protocol):
-    """An image of Pillow's, or what looks like one."""
+    """An image of Pillow's, or an object with the same attributes."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -58,11 +58,11 @@ class Opened(Protocol):
 
     @property
     def mode(self) -> str:
-        """Pillow's name of what a pixel is."""
+        """Pillow's name of the kind of pixels, such as RGB."""
 
     @property
     def info(self) -> dict[Any, Any]:
-        """What else the header tells."""
+        """What else the header says."""
 
 
 def header_of(image: Opened, kind: str) -> Header:
@@ -86,15 +86,15 @@ def header_of(image: Opened, kind: str) -> Header:
 
 
 def orientation_in(exif: bytes, xmp: bytes = b"") -> int:
-    """Return the orientation that EXIF asks for, else that of XMP; 1 where neither does, or is damaged.
+    """Return the orientation in EXIF, else the one in XMP; 1 if neither has one or both are damaged.
 
     Args:
-        exif: With or without the ``Exif`` before it.
+        exif: With or without the leading ``Exif``.
         xmp: As the file has it.
     """
     try:
         entry = first_directory(exif.removeprefix(b"Exif\0\0")).one_number(ORIENTATION) if exif else None
-    except (struct.error, ValueError):  # an ImageError is one, and so absurd EXIF is none
+    except (struct.error, ValueError):  # ImageError is a ValueError, too: EXIF beyond the limits counts as none
         entry = None
     if entry is None and (found := _XMP_ORIENTATION.search(xmp)):
         return int(found[1])

@@ -1,7 +1,7 @@
-"""JPEG: opened by Pillow, decoded by libjpeg-turbo through simplejpeg, which tells what the decoder complains of.
+"""Opens JPEGs with Pillow and decodes them with libjpeg-turbo through simplejpeg, which passes on its warnings.
 
-libjpeg fills what is missing with gray and only warns of it. Pillow does not hand that warning on, so
-half a JPEG with an end marker would be a picture for it.
+libjpeg fills missing pixels with gray and only warns. Pillow drops that warning, and so would accept
+half a JPEG.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ if TYPE_CHECKING:
 _END = b"\xff\xd9"
 _MARKER = re.compile(rb"\xff([^\x00\xff])")
 _SCAN, _APP1 = 0xDA, 0xE1
-# What is kept of a header whose other parts made the decoder complain: frames, tables, and what tells the colours.
+# The segments that a picture needs: frames, tables, and those that tell the colours.
 _NEEDED = {*range(0xC0, 0xD0), 0xDB, 0xDD, 0xE0, 0xEE}
 
 # ---- the header
 
-# A JPEG of several scans can hold one of the whole picture in 10 bytes, which takes up to 0.6 ns a pixel. So many
-# bytes, divided by its pixels, are decoded by Pillow between two looks at the clock: some two seconds' worth. Its
-# usual are 65,536.
+# Divided by the picture's pixels: how many bytes of a JPEG of several scans Pillow decodes between two looks at the
+# clock, some two seconds' worth. A scan of the whole picture can have 10 bytes, so Pillow's usual 65,536 could hold
+# thousands of them.
 _SCANS_PIECE = 40_000_000_000
 
 
 class JpegFile(JpegImagePlugin.JpegImageFile):
-    """A JPEG that knows whether it takes several scans to make its picture, whatever their kind.
+    """A JPEG file of Pillow's.
 
     Attributes:
-        several_scans: Whether it does.
+        several_scans: Whether the picture consists of several scans of any kind.
     """
 
     several_scans = False
 
     def _read_dpi_from_exif(self) -> None:
-        """Leave out what Pillow would read, and warn of, for a density that nobody asks for."""
+        """Do nothing: Pillow would read the density, which nobody needs, and warn if it is damaged."""
 
 
 def open_jpeg(data: bytes) -> Image.Image:
-    """Open a JPEG of which the clock can be kept; the first picture of an MPO is one, too.
+    """Open a JPEG, or the first picture of an MPO, such that decoding stops when the time is up.
 
     Raises:
-        ImageError: Its header has more parts than the limits allow.
+        ImageError: The header has more parts than the limits allow.
     """
     components = _check_segments(data)
     image = JpegFile(Source(data))
@@ -74,7 +74,7 @@ class _Segment(NamedTuple):
 
 
 def _segments(data: bytes) -> Iterator[_Segment]:
-    """Yield the segments that have a body, as Pillow finds them; the first scan's header is the last."""
+    """Yield the segments that have a body, as Pillow finds them, up to the first scan's header."""
     at = 2
     while found := _MARKER.search(data, at):
         at = found.end()
@@ -92,8 +92,8 @@ def _check_segments(data: bytes) -> int:
     """Return how many components the first scan has.
 
     Raises:
-        ImageError: There are more than `max_chunks` segments before the picture, of each of which Pillow keeps a
-            hundred bytes, or more EXIF than `max_exif_bytes`.
+        ImageError: There are more than `max_chunks` segments before the picture, each of which takes memory in
+            Pillow, or more EXIF than `max_exif_bytes`.
     """
     exif, most = 0, limits().max_chunks
     for count, segment in enumerate(_segments(data)):
@@ -103,7 +103,7 @@ def _check_segments(data: bytes) -> int:
         if segment.marker == _APP1 and data.startswith(b"Exif\0\0", segment.start + 2):
             exif += segment.end - segment.start
         if count >= most:
-            raise ImageError(f"The JPEG has more than {most} segments. Save it anew.")
+            raise ImageError(f"The JPEG has more than {most} segments before its picture. Save it again.")
     check_exif(exif)
     return 0
 
@@ -111,25 +111,25 @@ def _check_segments(data: bytes) -> int:
 # ---- the pixels
 
 _COLORS = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
-# Seconds: one scan takes up to 0.6 ns a pixel however few bytes it has, and colours and sizes 25 ns on a slow machine.
+# The most seconds for each pixel on a slow machine: of one scan, however few bytes it has, and of colours and scaling.
 _A_SCAN, _A_PIXEL = 0.6e-9, 25e-9
-# Of which libjpeg warns. Bytes before the end are some encoders' padding, as long as they are few.
+# The warnings of libjpeg that mean damage. A few extra bytes before the end marker are some encoders' padding.
 _DAMAGE = re.compile(r"premature end|bad huffman|bad arithmetic|instead of rst|before marker 0xd[0-7]", re.IGNORECASE)
 _LEFT_OVER = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _MOST_PADDING = 16
 
 
 def decoded_jpeg(data: bytes, mode: str, size: tuple[int, int], scaled: tuple[int, int]) -> NDArray[np.uint8] | None:
-    """Return a JPEG's pixels, uint8 [h, w, channels]; none where Pillow must decode it, which keeps the clock.
+    """Return a JPEG's pixels, uint8 [h, w, channels]; none if Pillow must decode it, which can stop on time.
 
     Args:
         data: The file; its end marker may be missing.
-        mode: L, RGB or CMYK, as Pillow tells it.
+        mode: Pillow's mode of it: L, RGB or CMYK.
         size: Width and height as stored.
-        scaled: Those of the result, at 1, 1/2, 1/4 or 1/8 of it, rounded up.
+        scaled: Width and height of the result: 1, 1/2, 1/4 or 1/8 of `size`, rounded up.
 
     Raises:
-        ImageError: It is damaged or cut off.
+        ImageError: The JPEG is damaged or cut off.
     """
     scans = data.count(b"\xff\xda")
     takes_long = size[0] * size[1] * (_A_PIXEL + _A_SCAN * scans) > limits().max_decode_s / 2
@@ -137,7 +137,7 @@ def decoded_jpeg(data: bytes, mode: str, size: tuple[int, int], scaled: tuple[in
         return None
     whole = data if data.endswith(_END) else data + _END
     found = _without_complaint(whole, mode, scaled)
-    if isinstance(found, str):  # perhaps of junk in the header, which would hide what else there is to complain of
+    if isinstance(found, str):  # the warning may be about junk in the header and hide one about the pixels
         found = _without_complaint(_without_extras(whole), mode, scaled)
     if isinstance(found, str):
         if _is_damage(found):
@@ -149,7 +149,7 @@ def decoded_jpeg(data: bytes, mode: str, size: tuple[int, int], scaled: tuple[in
 
 
 def _without_complaint(data: bytes, mode: str, scaled: tuple[int, int]) -> NDArray[np.uint8] | str:
-    """Return the pixels, or the first thing that the decoder complains of."""
+    """Return the pixels, or the decoder's first warning."""
     try:
         found: NDArray[np.uint8] = simplejpeg.decode_jpeg(
             data, _COLORS[mode], min_height=scaled[1], min_width=scaled[0], strict=True
@@ -165,7 +165,7 @@ def _is_damage(complaint: str) -> bool:
 
 
 def _without_extras(data: bytes) -> bytes:
-    """Return the file with no more in its header than its picture needs."""
+    """Return the file with only those header segments that its picture needs."""
     kept = BytesIO()
     kept.write(data[:2])
     for marker, at, start, end in _segments(data):

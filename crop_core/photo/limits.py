@@ -1,7 +1,7 @@
-"""What a picture may cost: the limits, each with its reason, held before memory is spent.
+"""The limits on a picture, each with its reason. They are checked before memory is spent.
 
-Every limit is a field of `Limits`, and an environment variable overrides it: `CROP_CORE_` and the
-field's name in capitals, such as ``CROP_CORE_MAX_PIXELS=50000000``.
+Each limit is a field of `Limits`. An environment variable overrides it: `CROP_CORE_` and the field's
+name in capitals, such as ``CROP_CORE_MAX_PIXELS=50000000``.
 """
 
 from __future__ import annotations
@@ -12,37 +12,38 @@ from dataclasses import dataclass, fields
 from crop_core.errors import ImageError, SettingError
 
 PREFIX = "CROP_CORE_"
-_GIF_PIXELS = 89_000_000  # of more Pillow warns, on the standard error of whoever uses this package
+_GIF_PIXELS = 89_000_000  # above this Pillow prints a warning on standard error
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits that hold for a picture.
+    """The limits on a picture.
 
     Attributes:
-        max_bytes: A file's; a 200-megapixel JPEG has some 80 MB, a large TIFF a few times that.
-        max_pixels: A JPEG's, which decodes at a fraction of its size; the largest camera phones take
-            16384 x 12288 = 201 megapixels.
-        max_pixels_at_once: Any other format's, which decodes whole or not at all and takes some 30
-            bytes a pixel on the way; the largest medium-format scans and screens have less.
-        max_side: Of width and height, in pixels; JPEG's own limit.
-        max_pixels_per_byte: Beyond `free_pixels`; photos have 1 to 100 and fax pages 1,500, bombs
-            tens of thousands.
-        free_pixels: A picture of so many is decoded however few bytes it has: blank canvases are
-            pictures, too.
-        max_frames: An animation's, where its header counts them; five minutes at 30 frames a second.
-            Only the first is decoded, but a header's table of them takes memory.
-        max_chunks: A PNG's, and a JPEG's segments before its picture; a PNG's usual 8 KiB a chunk make `max_bytes` in a
-            third of that.
-        max_tags: A TIFF's; cameras write some 150.
-        max_tag_values: Numbers in a TIFF's tags; 210 megapixels in tiles of 16 x 16 are 820,000 tiles
-            with an offset and a length each. A fraction counts as eight, since it takes as much memory.
-        max_exif_bytes: Of which an object can be made for every two; those of cameras have up to some 100 KB,
-            and a JPEG's segment 64.
-        max_profile_bytes: A colour profile's; those of presses have up to 3 MB, and each crop carries it.
-        max_decode_s: Seconds for one decoding; 200 megapixels take about 5 on a slow machine.
-        max_crop_pixels: Of all crops of a picture together, which are kept until the last is done;
-            the default 20 crops of 20 megapixels.
+        max_bytes: Bytes of a file. A 200-megapixel JPEG has some 80 MB, a large TIFF a few times that.
+        max_pixels: Pixels of a JPEG, which decodes at a fraction of its size. The largest camera
+            phones take 16384 x 12288 = 201 megapixels.
+        max_pixels_at_once: Pixels of any other format, which decodes only whole and takes some 30
+            bytes a pixel while it does. The largest medium-format scans and screens have less.
+        max_side: Pixels of the width and of the height; JPEG's own limit.
+        max_pixels_per_byte: Pixels for each byte of a picture of more than `free_pixels`. Photos have
+            1 to 100, fax pages 1,500, decompression bombs tens of thousands.
+        free_pixels: A picture of at most this many pixels may have any number of bytes, since blank
+            canvases are pictures, too.
+        max_frames: Frames of an animation whose header counts them: five minutes at 30 frames a second.
+            Only the first is decoded, but the header's table of frames takes memory.
+        max_chunks: Chunks of a PNG, or segments of a JPEG before its picture. A PNG of `max_bytes` in
+            the usual 8 KiB chunks has a third of that.
+        max_tags: Tags of a TIFF. Cameras write some 150.
+        max_tag_values: Numbers in the tags of a TIFF. 210 megapixels in tiles of 16 x 16 are 820,000
+            tiles with an offset and a length each. A fraction counts as eight, for the memory it takes.
+        max_exif_bytes: Bytes of EXIF. Pillow can create one object for every two bytes. Cameras write
+            up to some 100 KB, and a JPEG's segment holds 64 KB.
+        max_profile_bytes: Bytes of a colour profile, which each crop carries. Presses' profiles have
+            up to 3 MB.
+        max_decode_s: Seconds for one decoding, several times what the largest picture needs.
+        max_crop_pixels: Pixels of all crops of a picture together, which are kept until the last is
+            done: 20 crops of 20 megapixels.
     """
 
     max_bytes: int = 256 * 2**20
@@ -62,10 +63,10 @@ class Limits:
 
 
 def limits() -> Limits:
-    """Return the limits, the environment's where it has them.
+    """Return the limits; environment variables override the defaults.
 
     Raises:
-        SettingError: A variable is no whole number of at least 1.
+        SettingError: A variable is not a whole number of at least 1.
     """
     found = {entry.name: os.environ.get(PREFIX + entry.name.upper()) for entry in fields(Limits)}
     return Limits(**{name: _number(name, text) for name, text in found.items() if text is not None})
@@ -81,7 +82,7 @@ def check_bytes(length: int) -> None:
     """Refuse a file of more than `max_bytes`.
 
     Raises:
-        ImageError: It has more.
+        ImageError: The file has more.
     """
     if length > (most := limits().max_bytes):
         raise ImageError(
@@ -91,19 +92,19 @@ def check_bytes(length: int) -> None:
 
 
 def check_picture(kind: str, width: int, height: int, length: int, frames: int = 1, profile: int = 0) -> None:
-    """Refuse what a header tells of a picture that is beyond a limit.
+    """Refuse a picture whose header says that it is beyond a limit.
 
     Args:
-        kind: The format's name, as `format.format_of` returns it.
+        kind: The format's name, as `file_format.format_of` returns it.
         width: In pixels.
         height: In pixels.
-        length: The file's, in bytes.
+        length: Bytes of the file.
         frames: How many pictures the header counts.
-        profile: The colour profile's, in bytes.
+        profile: Bytes of the colour profile.
 
     Raises:
-        ImageError: It has too many pixels or frames, too long a side, too large a profile or too
-            few bytes for its pixels.
+        ImageError: The picture has too many pixels or frames, too long a side, too large a profile or
+            too few bytes for its pixels.
     """
     most = limits()
     pixels = width * height
@@ -111,12 +112,14 @@ def check_picture(kind: str, width: int, height: int, length: int, frames: int =
         raise too_large(kind, f"{width}x{height} pixels ({pixels / 1e6:.0f} megapixels)")
     if pixels > most.free_pixels and pixels > length * most.max_pixels_per_byte:
         raise ImageError(
-            f"The picture has {width}x{height} pixels in {length} bytes, as only a blank one or a bomb can; above "
-            f"{_megapixels(most.free_pixels)} at most {most.max_pixels_per_byte} pixels a byte are accepted. "
+            f"The picture has {width}x{height} pixels in only {length} bytes. Above {_megapixels(most.free_pixels)} at "
+            f"most {most.max_pixels_per_byte} pixels for each byte are accepted, which keeps out decompression bombs. "
             "Send a smaller one."
         )
     if frames > most.max_frames:
-        raise ImageError(f"The picture has {frames} frames; at most {most.max_frames} are accepted. Send the first.")
+        raise ImageError(
+            f"The picture has {frames} frames; at most {most.max_frames} are accepted. Send its first frame alone."
+        )
     if profile > most.max_profile_bytes:
         raise ImageError(
             f"The picture has a colour profile of {_mebibytes(profile)}; at most "
@@ -128,11 +131,11 @@ def check_exif(length: int) -> None:
     """Refuse EXIF of more than `max_exif_bytes`.
 
     Raises:
-        ImageError: It has more.
+        ImageError: The picture has more.
     """
     if length > (most := limits().max_exif_bytes):
         raise ImageError(
-            f"The picture has {_mebibytes(length)} of EXIF; at most {_mebibytes(most)} are accepted. Save it without."
+            f"The picture has {_mebibytes(length)} of EXIF; at most {_mebibytes(most)} are accepted. Remove the EXIF."
         )
 
 
@@ -145,7 +148,7 @@ def max_pixels_of(kind: str) -> int:
 
 
 def too_large(kind: str, what: str = "too many pixels") -> ImageError:
-    """Return the error that says how large a picture of that format may be."""
+    """Return the error for a picture that is too large for its format."""
     remedy = "Send a smaller one." if kind == "JPEG" else "Send a smaller one, or a JPEG."
     return ImageError(
         f"The picture has {what}; at most {_megapixels(max_pixels_of(kind))} and {limits().max_side} pixels a side "
@@ -156,7 +159,7 @@ def too_large(kind: str, what: str = "too many pixels") -> ImageError:
 def too_slow() -> ImageError:
     """Return the error for a picture that does not decode in time."""
     return ImageError(
-        f"The picture did not decode within {limits().max_decode_s} seconds. Save it anew as JPEG or PNG, or smaller."
+        f"The picture did not decode within {limits().max_decode_s} seconds. Save it again as JPEG or PNG, or smaller."
     )
 
 

@@ -1,4 +1,4 @@
-"""EXIF orientation: what turns stored pixels upright, and where an upright window lies among the stored ones."""
+"""EXIF orientation: turns stored pixels upright, and maps upright points and windows to stored ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def upright(pixels: Tensor, orientation: int) -> Tensor:
     """
     if orientation >= 5:
         pixels = pixels.transpose(1, 2)
-    # What is left to flip: of 6, say, the transposed picture from right to left.
+    # The axes that are left to flip; of orientation 6, the transposed picture's x axis.
     flips = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: (1, 2), 8: (1,)}.get(orientation)
     return pixels.flip(flips) if flips else pixels
 

@@ -1,7 +1,7 @@
-"""PNG: what its pixels need of a file, for Pillow to open. What is damaged beside them costs no picture.
+"""Opens PNGs with Pillow, giving it only the chunks that the pixels need.
 
-Pillow refuses a whole PNG for a wrong checksum or a short value in a text or a density. libpng, which
-browsers have, leaves out such a chunk.
+Pillow refuses a whole PNG for one damaged chunk, such as a text with a wrong checksum. Like libpng in
+browsers, this module leaves such a chunk out.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ class _Chunk(NamedTuple):
 
     @property
     def is_sound(self) -> bool:
-        """Return whether its checksum is right."""
+        """Return whether the checksum is right."""
         return zlib.crc32(self.data[self.start - 4 : self.end]) == int.from_bytes(self.data[self.end : self.end + 4])
 
 
 def open_png(data: bytes) -> Image.Image:
-    """Open a PNG by the chunks that its pixels need, and add what else is of use.
+    """Open a PNG from the chunks that its pixels need, and add its profile, EXIF, XMP and number of frames.
 
     Raises:
-        ImageError: It has more chunks or more EXIF than the limits allow.
+        ImageError: The PNG has more chunks or more EXIF than the limits allow.
     """
     chunks = list(_chunks(data))
     pixels = [chunk for chunk in chunks if chunk.kind == b"IDAT"]
@@ -58,7 +58,7 @@ def open_png(data: bytes) -> Image.Image:
     source = data[:_SIGNATURE_LENGTH] + before + data[begin:end] + (_END if end <= len(data) else b"")
     image = PngImagePlugin.PngImageFile(Source(source))
     image.info.update(_facts(chunks))
-    # Pillow scales gray and colours to 8 bits, and leaves the transparent one of tRNS in the file's depth.
+    # Pillow scales the pixels to 8 bits but leaves the transparent colour of tRNS in the file's depth.
     depth, transparent = chunks[0].body[8], image.info.get("transparency")
     if image.mode == "L" and isinstance(transparent, int) and depth < 8:
         image.info["transparency"] = transparent * 255 // (2**depth - 1)
@@ -74,13 +74,13 @@ def _chunks(data: bytes) -> Iterator[_Chunk]:
         end = at + 8 + int.from_bytes(data[at : at + 4], "big")
         count += 1
         if count > most:
-            raise ImageError(f"The PNG has more than {most} chunks. Save it anew.")
+            raise ImageError(f"The PNG has more than {most} chunks. Save it again.")
         yield _Chunk(data[at + 4 : at + 8], at + 8, end, data)
         at = end + 4  # behind the checksum
 
 
 def _facts(chunks: list[_Chunk]) -> dict[str, object]:
-    """Return the profile, EXIF, XMP and number of frames, as Pillow names them, of the chunks that are sound."""
+    """Return the profile, EXIF, XMP and number of frames from the undamaged chunks, under Pillow's names."""
     facts: dict[str, object] = {}
     check_exif(sum(len(chunk.body) for chunk in chunks if chunk.kind == b"eXIf"))
     for chunk in chunks:
@@ -112,7 +112,7 @@ def _profile(body: bytes) -> bytes:
 
 
 def _inflated(data: bytes, most: int) -> bytes:
-    """Return what the data inflates to, of what is longer than `most` one byte more; nothing where it is damaged."""
+    """Return the inflated data, cut off after `most` + 1 bytes; nothing if it is damaged."""
     inflater = zlib.decompressobj()
     try:
         found = inflater.decompress(data, most + 1)
@@ -122,7 +122,7 @@ def _inflated(data: bytes, most: int) -> bytes:
 
 
 def _exif_in(text: bytes) -> bytes:
-    """Return EXIF that ImageMagick wrote as digits below a name and a length."""
+    """Return EXIF that ImageMagick wrote as hex digits, below a name and a length."""
     try:
         return bytes.fromhex("".join(text.decode("ascii").split("\n")[3:]))
     except ValueError:

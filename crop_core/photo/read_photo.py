@@ -1,4 +1,4 @@
-"""A picture as callers give it: the bytes of a file, or its path."""
+"""Reads a picture that the caller gives as bytes or as a path."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Picture = bytes | bytearray | memoryview | str | PathLike[str]
 
 
 def read_photo(path: str | PathLike[str]) -> bytes:
-    """Return the bytes of a picture file; of one beyond `max_bytes` hardly more than these are read.
+    """Return the bytes of a picture file. A file beyond the limit `max_bytes` is not read further.
 
     Raises:
         ImageError: The file is too large or cannot be read.
@@ -23,23 +23,21 @@ def read_photo(path: str | PathLike[str]) -> bytes:
         check_bytes(os.stat(path).st_size)
         data = read_at_most(path, most)
     except OSError as error:
-        raise ImageError(f"The file cannot be read: {error.strerror}.") from error
-    except ValueError as error:  # a 0 in its name
+        raise ImageError(f"The file cannot be read: {error.strerror}. Check its path and its permissions.") from error
+    except ValueError as error:  # a null character in the path, or one that no encoding has
         if isinstance(error, ImageError):
             raise
-        raise ImageError("The file cannot be read: it has a name that no file can have.") from error
+        raise ImageError("The file cannot be read: no file can have this path. Check the path.") from error
     if len(data) > most:
-        raise ImageError(
-            f"The file goes on beyond {limits().max_bytes} bytes, the most that are accepted. Send a file that ends."
-        )
+        raise ImageError(f"The file does not end within {limits().max_bytes} bytes. Send a smaller file.")
     return data
 
 
 def bytes_of(picture: Picture) -> bytes:
-    """Return the bytes of a picture, which may be given by its path.
+    """Return the bytes of a picture that is given as bytes or as a path.
 
     Raises:
-        ImageError: Its file is too large or cannot be read, or it is neither.
+        ImageError: The file is too large or cannot be read, or `picture` is neither bytes nor a path.
     """
     if isinstance(picture, str | PathLike):
         return read_photo(picture)
@@ -47,9 +45,9 @@ def bytes_of(picture: Picture) -> bytes:
         return picture
     if isinstance(picture, bytearray | memoryview):
         return bytes(picture)
-    raise ImageError(f"Expected the bytes of a picture file, or its path, and got {type(picture).__name__}.")
+    raise ImageError(f"Expected a picture file's bytes or its path, got {type(picture).__name__}.")
 
 
 def path_of(picture: Picture) -> str:
-    """Return the path by which a picture is given; empty where its bytes are."""
+    """Return the path of a picture that is given as a path; empty for bytes."""
     return os.fsdecode(picture) if isinstance(picture, str | PathLike) else ""

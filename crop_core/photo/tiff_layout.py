@@ -1,7 +1,7 @@
-"""What a TIFF says of its pixels: which of its pictures is meant, and how the numbers in it become colours.
+"""Reads a TIFF's tags: which of its pictures is the main one, and how its numbers become colours.
 
-A TIFF can say more than any decoder knows, and decoders guess what they do not know. So the tags are
-read here first. What is not known for certain is refused by its name.
+A TIFF can be stored in more ways than any decoder knows, and decoders guess at the rest. So the tags
+are read here first, and a layout that is not known for certain is refused by name.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _DNG_VERSION = 50706
 # Values of PhotometricInterpretation, and how many channels each takes.
 WHITE_IS_0, BLACK_IS_0, RGB, PALETTE, CMYK, YCBCR, LAB = 0, 1, 2, 3, 5, 6, 8
 _COLORS = {WHITE_IS_0: 1, BLACK_IS_0: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3, LAB: 3}
-_RAW = (32803, 34892)  # a sensor's mosaic, and the same made linear
+_RAW = (32803, 34892)  # a sensor's mosaic, and linear raw
 _NAMES = {4: "a mask", 9: "ICC L*a*b*", 10: "ITU L*a*b*", 32844: "LogL", 32845: "LogLuv", 34892: "linear raw"}
 
 # Values of Compression.
@@ -29,8 +29,8 @@ _FAX, _OLD_JPEG, _JPEG, _WEBP = (2, 3, 4), 6, 7, 50001
 _LOSSLESS = (1, 5, 8, 32773, 32946, 34925, 50000)  # none, LZW, deflate (twice), PackBits, LZMA, Zstandard
 
 NO_ALPHA, PREMULTIPLIED, STRAIGHT = 0, 1, 2
-_COREL = 999  # writes this for straight alpha
-_UNSIGNED = (1, 4)  # of SampleFormat; 4 is "undefined", which scanners write
+_COREL = 999  # what Corel's programs write for straight alpha
+_UNSIGNED = (1, 4)  # values of SampleFormat; 4 is "undefined", which scanners write
 _MOST_BITS_A_PIXEL = 128
 
 
@@ -44,13 +44,13 @@ class Layout:
         height: In pixels, as stored.
         orientation: 1 to 8, as in EXIF.
         photometric: `BLACK_IS_0` and so on.
-        bits: Of a channel.
-        samples: Channels that are stored, transparency and unknown ones included.
-        colors: How many of them are colours; these come first.
+        bits: Bits of a channel.
+        samples: Stored channels, including transparency and unknown ones.
+        colors: How many channels are colours; these come first.
         apart: Whether each channel is stored in a plane of its own.
         alpha: `NO_ALPHA`, `PREMULTIPLIED` or `STRAIGHT`.
-        alpha_at: Which channel it is.
-        by_pillow: Whether Pillow reads this kind as its tags say. All others are lossless.
+        alpha_at: The index of the alpha channel.
+        by_pillow: Whether Pillow reads this layout correctly. All others are lossless.
     """
 
     directory: Directory
@@ -78,10 +78,10 @@ class Layout:
 
 
 def layout_of(data: bytes) -> Layout:
-    """Return the layout of the picture that a TIFF is of.
+    """Return the layout of a TIFF's main picture.
 
     Raises:
-        ImageError: It is a camera's raw file, or of a kind whose colours are not known for certain.
+        ImageError: It is a camera's raw file, or its colours are not known for certain.
         struct.error: The first directory is not in the file.
         ValueError: The tags contradict each other.
     """
@@ -112,7 +112,7 @@ def _chosen(data: bytes) -> Directory:
     is_raw = any(one.number(_PHOTOMETRIC, -1) in _RAW for one in found)
     if is_raw or _DNG_VERSION in first.entries or data[8:10] == b"CR":
         raise ImageError(
-            "The file is a camera's raw file, of which only a preview can be read. Export it as JPEG first."
+            "The file is a camera's raw file, and only its preview could be read. Export it as JPEG first."
         )
     return next((one for one in found if not _is_aside(one)), first)
 
@@ -148,7 +148,8 @@ def _photometric(directory: Directory) -> int:
 def _check_numbers(directory: Directory, bits: int, samples: int, photometric: int) -> None:
     if bits > 16:
         raise ImageError(
-            f"The picture has {bits} bits a channel, whose black and white are not defined. Save it with 8 or 16 bits."
+            f"The picture has {bits} bits a channel, for which black and white are not defined. "
+            "Save it with 8 or 16 bits."
         )
     if not set(directory.numbers(_FORMAT)[:samples] or (1,)) <= set(_UNSIGNED):
         raise refused("has numbers that are not whole or can be negative")
@@ -159,7 +160,7 @@ def _check_numbers(directory: Directory, bits: int, samples: int, photometric: i
 
 
 def _alpha(directory: Directory, photometric: int, samples: int, colors: int) -> tuple[int, int]:
-    """Return the kind of alpha and which channel it is; channels of which nothing is said are not looked at."""
+    """Return the kind of alpha and the index of its channel; extra channels of an unknown kind are ignored."""
     extra = directory.numbers(_EXTRA)[: samples - colors]
     if not extra and photometric == RGB and samples == 4:
         return STRAIGHT, 3
@@ -170,10 +171,10 @@ def _alpha(directory: Directory, photometric: int, samples: int, colors: int) ->
 
 
 def _is_pillows(directory: Directory, photometric: int, bits: int, samples: int, apart: bool) -> bool:
-    """Return whether Pillow reads it right, as a sweep over layouts showed."""
+    """Return whether Pillow reads this layout correctly; tests/photo/test_tiff.py tries many layouts."""
     compression = directory.number(_COMPRESSION, 1)
     if directory.big and directory.order == ">":
-        return False  # it takes one for a TIFF
+        return False  # Pillow takes a big-endian BigTIFF for a plain TIFF
     if apart or directory.numbers(_FORMAT)[:1] not in ((), (1,)):
         return False
     extra = directory.numbers(_EXTRA)
@@ -205,4 +206,4 @@ def _check_lossless(directory: Directory, photometric: int, bits: int) -> None:
 
 def refused(what: str) -> ImageError:
     """Return the error for a TIFF of a kind that is not read."""
-    return ImageError(f"The TIFF {what}, which is not read. Save it anew as JPEG or PNG.")
+    return ImageError(f"The TIFF {what}, which is not read. Save it again as JPEG or PNG.")

@@ -1,7 +1,7 @@
-"""The pixels of a TIFF of any layout that `tiff_layout` lets through and Pillow does not read.
+"""Decodes TIFFs of the layouts that `tiff_layout` accepts but Pillow does not read.
 
-libtiff undoes the compression alone: each plane is given to it as a picture of bytes, in a directory
-made for that. What the bytes mean is made of them here.
+libtiff only undoes the compression: each plane is given to it as a gray picture of its bytes, in a
+directory made for that. This module turns the bytes into colours.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258,
 _STRIPS, _SAMPLES, _ROWS, _STRIP_LENGTHS, _PREDICTOR, _COLOR_MAP = 273, 277, 278, 279, 317, 320
 _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_LENGTHS = 322, 323, 324, 325
 _LONG = 4
-_BLOCK = 2_000_000  # channels that are looked at at once
+_BLOCK = 2_000_000  # values that are unpacked at once
 
 
 @dataclass(frozen=True, slots=True)
 class SampledTiff:
-    """A TIFF that is not decoded yet, with what an image of Pillow's tells of one.
+    """A TIFF that is not decoded yet, with the attributes of an image of Pillow's.
 
     Attributes:
         data: The file.
         layout: How its pixels are stored.
         size: Width and height, upright.
         mode: L, LA, RGB, RGBA, CMYK or LAB.
-        info: ``icc_profile``, where there is one.
+        info: ``icc_profile``, if there is one.
     """
 
     data: bytes = field(repr=False)
@@ -45,10 +45,10 @@ class SampledTiff:
     info: dict[str, Any]
 
     def pixels(self) -> Image.Image:
-        """Return the picture, upright, in 8 bits; its mode is La or RGBa where alpha is premultiplied.
+        """Return the picture, upright, in 8 bits; in mode La or RGBa if alpha is premultiplied.
 
         Raises:
-            OSError, ValueError, struct.error: It is broken.
+            OSError, ValueError, struct.error: The picture is broken.
         """
         mode = self.mode.replace("A", "a") if self.layout.alpha == PREMULTIPLIED else self.mode
         pixels = _channels(self.data, self.layout, Image.getmodebands(self.mode))
@@ -102,7 +102,7 @@ def _in_8_bits(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
 
 
 def _table(layout: Layout) -> NDArray[np.uint8]:
-    """Return the palette's colours, [numbers, 3]; old writers gave them 8 bits, where TIFF has 16."""
+    """Return the palette's colours, [numbers, 3]; some old programs wrote 8 bits where TIFF has 16."""
     if layout.photometric != PALETTE:
         return np.empty((0, 3), np.uint8)
     numbers = np.array(layout.directory.numbers(_COLOR_MAP), np.uint16).reshape(3, -1)
@@ -110,7 +110,7 @@ def _table(layout: Layout) -> NDArray[np.uint8]:
 
 
 class _Plane:
-    """The numbers of one plane, of which some rows at a time are unpacked."""
+    """The numbers of one plane, unpacked a few rows at a time."""
 
     def __init__(self, data: bytes, layout: Layout, plane: int, channels: int) -> None:
         directory = layout.directory
@@ -118,7 +118,7 @@ class _Plane:
         self._order = directory.order
         self._differs = directory.number(_PREDICTOR, 1) == 2
         is_tiled = _TILES in directory.entries
-        # A row of a tile is one of the picture; each begins with a byte of its own.
+        # A picture's row is made of one row of each tile; each of these begins at a whole byte.
         self._part = directory.number(_TILE_WIDTH, 0) if is_tiled else layout.width
         self._parts = -(-layout.width // self._part) if self._part > 0 else 0
         length = -(-self._part * channels * layout.bits // 8)
@@ -145,7 +145,7 @@ class _Plane:
 
 
 def _unpacked(rows: NDArray[np.uint8], bits: int, count: int) -> NDArray[np.uint16]:
-    """Return numbers of so many bits each, the first in the highest bits: [..., bytes] becomes [..., count]."""
+    """Return the numbers of `bits` bits each, the first in the highest bits: [..., bytes] becomes [..., count]."""
     single = np.unpackbits(rows, axis=-1)[..., : count * bits].reshape(*rows.shape[:-1], count, bits)
     values: NDArray[np.uint16] = np.zeros(single.shape[:-1], np.uint16)
     for place in range(bits):
@@ -154,7 +154,7 @@ def _unpacked(rows: NDArray[np.uint8], bits: int, count: int) -> NDArray[np.uint
 
 
 def _of_bytes(data: bytes, directory: Directory, layout: Layout, plane: int, length: int, parts: int) -> bytes:
-    """Return the file with a directory that shows one plane as a gray picture of its bytes, uncompressed or not."""
+    """Return the file with a directory that describes one plane as a gray picture of its bytes, still compressed."""
     is_tiled = _TILES in directory.entries
     height = max(1, min(directory.number(_TILE_HEIGHT if is_tiled else _ROWS, layout.height), layout.height))
     if is_tiled:
@@ -173,7 +173,7 @@ def _of_bytes(data: bytes, directory: Directory, layout: Layout, plane: int, len
 
 
 def _with_directory(data: bytes, order: str, tags: dict[int, tuple[int, ...]]) -> bytes:
-    """Return the file, which may be a BigTIFF, as a TIFF with one directory, at its end."""
+    """Return the file, TIFF or BigTIFF, as a TIFF with one directory, which is put at the end."""
     start = len(data) + len(data) % 2
     behind = start + 2 + 12 * len(tags) + 4
     directory, values = struct.pack(order + "H", len(tags)), b""

@@ -1,6 +1,6 @@
-"""The directories of a TIFF, read without an object for every number in them. EXIF is one, too.
+"""Reads the directories of a TIFF, of which EXIF is one, without making an object for every number.
 
-Nothing here knows what a tag means. Numbers are those of TIFF 6.0 and of BigTIFF.
+Nothing here knows what a tag means. The constants are those of TIFF 6.0 and BigTIFF.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from crop_core.errors import ImageError
 from crop_core.photo.limits import limits
 
-# How many directories are looked at: a scan may have thousands of pages, of which the first counts.
+# How many directories are looked at. A scan may have thousands of pages, and only the first counts.
 MOST_DIRECTORIES = 64
 SUB_DIRECTORIES = 330
 
-# The kinds of values: bytes of one, and struct's letter for those that are whole numbers without a sign.
+# The bytes of one value of each kind, and struct's letter for the kinds that are unsigned whole numbers.
 _LENGTHS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _WHOLE = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _FRACTIONS, _PLAIN_BYTES = (5, 10), (1, 2, 7)
@@ -27,9 +27,9 @@ class Entry:
     """A tag's values.
 
     Attributes:
-        kind: Of the values, by TIFF's number.
-        count: How many there are.
-        at: Where they begin in the file.
+        kind: TIFF's number of the kind of values.
+        count: How many values there are.
+        at: Where the values begin in the file.
     """
 
     kind: int
@@ -48,7 +48,7 @@ class Directory:
 
     Attributes:
         data: The file.
-        order: ``<`` or ``>``, as `struct` has it.
+        order: The byte order, ``<`` or ``>`` as in `struct`.
         big: Whether the file is a BigTIFF.
         at: Where the directory begins.
         following: Where the next one begins, 0 for none.
@@ -63,7 +63,7 @@ class Directory:
     entries: dict[int, Entry] = field(repr=False)
 
     def numbers(self, tag: int, most: int = 100_000) -> tuple[int, ...]:
-        """Return a tag's whole numbers; none where the tag is absent, of another kind, too long or cut off."""
+        """Return a tag's whole numbers; none if the tag is absent, of another kind, too long or cut off."""
         entry = self.entries.get(tag)
         if entry is None or entry.kind not in _WHOLE or entry.count > most:
             return ()
@@ -77,16 +77,16 @@ class Directory:
         return (self.numbers(tag) or (default,))[0]
 
     def one_number(self, tag: int) -> int | None:
-        """Return a tag's whole number; none where it has not exactly one."""
+        """Return a tag's only whole number; none if it does not have exactly one."""
         found = self.numbers(tag, most=1)
         return found[0] if found else None
 
     def part(self, tag: int, first: int, count: int) -> tuple[int, ...]:
-        """Return so many of a tag's whole numbers.
+        """Return `count` of a tag's whole numbers, from `first` on.
 
         Raises:
-            ValueError: It has fewer, or none that are whole.
-            struct.error: They lie behind the end.
+            ValueError: The tag has fewer, or its values are not whole numbers.
+            struct.error: The numbers lie beyond the end of the file.
         """
         entry = self.entries[tag]
         if entry.kind not in _WHOLE or entry.count < first + count:
@@ -106,7 +106,7 @@ def first_directory(data: bytes) -> Directory:
 
     Raises:
         ImageError: It has more tags or numbers than the limits allow.
-        struct.error: It is not in the file.
+        struct.error: The directory lies beyond the end of the file.
     """
     order, big = _form_of(data)
     (at,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
@@ -114,7 +114,7 @@ def first_directory(data: bytes) -> Directory:
 
 
 def directory_at(data: bytes, at: int) -> Directory:
-    """Return the directory that begins there; raises as `first_directory`."""
+    """Return the directory that begins at `at`; raises as `first_directory`."""
     order, big = _form_of(data)
     entry = struct.Struct(order + ("HHQ8s" if big else "HHI4s"))
     place, inline = ("Q", 8) if big else ("I", 4)
@@ -138,7 +138,7 @@ def directory_at(data: bytes, at: int) -> Directory:
 
 
 def directories(first: Directory) -> Iterator[Directory]:
-    """Yield a file's directories, each before those below it; of what is damaged or endless the first of them."""
+    """Yield a file's directories, each before those below it; damaged ones are skipped, and their number is limited."""
     waiting, met = [first.at], set[int]()
     while waiting and len(met) < MOST_DIRECTORIES:
         at = waiting.pop(0)
@@ -170,7 +170,7 @@ def _check_tags(tags: int) -> None:
 
 
 def _check_values(entries: dict[int, Entry], length: int) -> None:
-    """Refuse a directory of which a decoder makes too many objects: one for every number, and more for a fraction."""
+    """Refuse a directory for which a decoder would make too many objects: one for each number, more for a fraction."""
     values = 0
     for entry in entries.values():
         weight = 0 if entry.kind in _PLAIN_BYTES else 8 if entry.kind in _FRACTIONS else 1
@@ -183,5 +183,5 @@ def _absurd(what: str) -> ImageError:
     most = limits()
     return ImageError(
         f"The TIFF has {what}; at most {most.max_tags} tags with {most.max_tag_values} numbers are accepted. "
-        "Save it anew."
+        "Save it again."
     )

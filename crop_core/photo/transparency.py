@@ -1,4 +1,4 @@
-"""Transparency laid on a ground."""
+"""Lays transparent pictures on white or gray."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 WHITE = 255
-OPAQUE = 128  # of 255, from which on a pixel counts as one of the object's
-# From this mean lightness on an object would be lost on white; it is seen on the gray then.
+OPAQUE = 128  # of 255; a pixel of at least this alpha counts as part of the object
+# An object of more than this mean lightness would be lost on white, so it is laid on this gray.
 LIGHT, GRAY = 190, 64
 _LIGHTNESS = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
 
 
 def on_white(pixels: Tensor) -> Tensor:
-    """Return RGB pixels, transparency laid on white: how JPEG stores a cut-out.
+    """Return RGB pixels, laid on white: how JPEG stores a cut-out.
 
     Args:
         pixels: uint8 tensor [3 or 4, H, W].
@@ -22,9 +22,9 @@ def on_white(pixels: Tensor) -> Tensor:
 
 
 def on_contrast(pixels: Tensor) -> Tensor:
-    """Return RGB pixels, transparency laid on white, or on gray where white would hide what is opaque.
+    """Return RGB pixels, laid on white, or on gray if white would hide what is opaque.
 
-    So detectors see a cut-out; they have learned from things on white, and do not see white things there.
+    Detectors see the result: they have learned from things on white, but miss a white thing on it.
 
     Args:
         pixels: uint8 tensor [3 or 4, H, W].

@@ -97,10 +97,10 @@ class TestRefusal:
             open_photo(encoded(Image.new(mode, (8, 8)), "TIFF")).pixels()
         assert_reads_well(caught.value)
 
-    def test_heic_without_its_decoder_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_heic_without_its_decoder_says_what_to_do(self, monkeypatch: pytest.MonkeyPatch) -> None:
         data = heic(ramp(16, 16))
         monkeypatch.setitem(sys.modules, "pillow_heif", None)  # what an absent package looks like to `import`
-        with pytest.raises(ImageError, match=r"pip install 'crop-core\[heic\]'"):
+        with pytest.raises(ImageError, match="its decoder is not installed here .* Convert the picture to JPEG"):
             open_photo(data)
 
     def test_a_broken_profile_does_not_cost_the_picture(self) -> None:
@@ -360,7 +360,7 @@ def test_a_file_beyond_the_limit_is_not_read(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="reads a device without an end")
 def test_a_file_without_an_end_is_read_to_the_limit_and_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CROP_CORE_MAX_BYTES", "3000000")
-    with pytest.raises(ImageError, match="goes on beyond 3000000 bytes") as caught:
+    with pytest.raises(ImageError, match="does not end within 3000000 bytes") as caught:
         read_photo("/dev/zero")
     assert_reads_well(caught.value)
     assert len(read_at_most("/dev/zero", 3_000_000)) == 3_000_001
@@ -385,11 +385,11 @@ def test_a_file_within_the_limit_is_read_whole(length: int, tmp_path: Path, monk
 
 
 def test_a_name_that_no_file_can_have_gives_a_sentence() -> None:
-    with pytest.raises(ImageError, match="a name that no file can have"):
+    with pytest.raises(ImageError, match="no file can have this path"):
         read_photo("a\0b.jpg")
 
 
 def test_a_file_that_cannot_be_read_gives_a_sentence_without_its_path(tmp_path: Path) -> None:
     with pytest.raises(ImageError) as caught:
         read_photo(tmp_path / "absent.jpg")
-    assert str(caught.value) == "The file cannot be read: No such file or directory."
+    assert str(caught.value) == "The file cannot be read: No such file or directory. Check its path and its permissions."
