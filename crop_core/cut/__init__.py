@@ -1,1 +1,1 @@
-"""From a photo and a plan to the crop's pixels and the file's bytes."""
+"""Turns a photo and a plan into the crop's pixels and the file's bytes."""

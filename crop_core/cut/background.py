@@ -1,4 +1,4 @@
-"""What lies around the picture's pixels in a crop that is larger than they are: a colour, its edge, or a blur."""
+"""Fills the parts of a crop that the picture does not cover: with a colour, the picture's edge, or a blur."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from crop_core.photo.transparency import WHITE
 from crop_core.request import CropRequest
 from crop_core.request_text import Filling
 
-# The picture is blurred at this many pixels on its longer side, by this many of them, whatever the crop's size.
+# The picture is reduced to this many pixels on its longer side and blurred there, so that all crops look alike.
 BLUR_SIDE, BLUR_SIGMA, BLUR_KERNEL = 64, 2.5, 15
 
 
 def filling_for(request: CropRequest, output_format: str, icc_profile: bytes | None) -> Filling:
-    """Return what the crops are filled with: a colour, which CSS means in sRGB, in the picture's own colours.
+    """Return what fills the crops; a CSS colour, which is sRGB, is converted to the picture's own profile.
 
     Args:
-        request: What the caller wants.
-        output_format: Of the crops.
-        icc_profile: The picture's, or none for sRGB.
+        request: The request.
+        output_format: The crops' format.
+        icc_profile: The picture's profile, or none for sRGB.
 
     Raises:
-        RequestError: The colour is transparent, and the format knows no transparency.
+        RequestError: The colour is transparent, and the format has no transparency.
     """
     filling = request.filling
     if not isinstance(filling, tuple):
@@ -40,17 +40,17 @@ def filling_for(request: CropRequest, output_format: str, icc_profile: bytes | N
 
 
 def filled(content: Tensor, at: Window, size: Size, filling: Filling, there: Tensor | None = None) -> Tensor:
-    """Return the pixels on a canvas, with what is around them filled.
+    """Return the content on a larger canvas, with everything around it filled.
 
     Args:
         content: uint8 tensor [3 or 4, h, w].
-        at: Where they lie on the canvas.
-        size: The canvas's.
-        filling: As `CropRequest.filling`, a colour in the content's own colours.
-        there: How much of each pixel the picture has, float tensor [h, w], 0 to 1; none where it has all.
+        at: Where the content lies on the canvas.
+        size: The canvas's size.
+        filling: As `CropRequest.filling`; a colour is in the content's own profile.
+        there: How much of each pixel the picture covers, float tensor [h, w], 0 to 1; none if it covers all.
 
     Returns:
-        uint8 tensor [3 or 4, height, width], where the content lies; with alpha where the content or the colour has it.
+        uint8 tensor [3 or 4, height, width] on the content's device; with alpha if the content or the colour has it.
     """
     if isinstance(filling, tuple) and filling[3] < 255:
         content = with_alpha(content)
@@ -71,10 +71,10 @@ def filled(content: Tensor, at: Window, size: Size, filling: Filling, there: Ten
 
 
 def _filled_within(content: Tensor, there: Tensor, filling: Filling) -> Tensor:
-    """Return the content, filled where the picture has nothing of it.
+    """Return the content, filled where the picture does not cover it.
 
     Args:
-        content: uint8 tensor [3 or 4, h, w]; where the picture has nothing, its border goes on.
+        content: uint8 tensor [3 or 4, h, w]; outside the picture its border pixels are repeated.
         there: Float tensor [h, w], 0 to 1.
         filling: As for `filled`.
     """
@@ -87,7 +87,7 @@ def _filled_within(content: Tensor, there: Tensor, filling: Filling) -> Tensor:
         behind = torch.tensor(filling[:channels], device=content.device).float().view(-1, 1, 1)
     else:
         behind = torch.full((channels, 1, 1), float(WHITE if channels == 3 else 0), device=content.device)
-    # Colours are weighted by alpha, as everywhere.
+    # Colours are weighted by alpha, or those hidden under transparent pixels would show.
     mixed = _premultiplied(content.float()) * there + _premultiplied(behind) * (1 - there)
     if channels == 4:
         mixed[:3] = mixed[:3] * 255 / mixed[3:].clamp(min=1)
@@ -95,7 +95,7 @@ def _filled_within(content: Tensor, there: Tensor, filling: Filling) -> Tensor:
 
 
 def with_alpha(pixels: Tensor) -> Tensor:
-    """Return the pixels with an alpha channel, opaque where they had none.
+    """Return the pixels with an alpha channel; an added one is opaque.
 
     Args:
         pixels: uint8 tensor [3 or 4, H, W].
@@ -104,25 +104,25 @@ def with_alpha(pixels: Tensor) -> Tensor:
 
 
 def blurred(pixels: Tensor, size: Size) -> Tensor:
-    """Return the middle of the pixels, enlarged to cover the size and blurred until nothing can be told in it.
+    """Return the middle of the pixels, enlarged to cover the size, and blurred beyond recognition.
 
     Args:
         pixels: uint8 tensor [3 or 4, h, w].
-        size: Of the result.
+        size: Width and height of the result.
 
     Returns:
         uint8 tensor [3 or 4, height, width].
     """
     height, width = pixels.shape[-2:]
     scale = max(size.width / width, size.height / height)
-    from torchvision.transforms.v2 import functional as T  # whoever wants no blur does not wait for its import
+    from torchvision.transforms.v2 import functional as T  # here: its import is slow, and only blur needs it
 
     part_w, part_h = max(1, min(width, round(size.width / scale))), max(1, min(height, round(size.height / scale)))
     left, top = (width - part_w) // 2, (height - part_h) // 2
     part = pixels[:, top : top + part_h, left : left + part_w]
     shrink = BLUR_SIDE / max(size.width, size.height)
     small_hw = [max(1, round(size.height * shrink)), max(1, round(size.width * shrink))]
-    # Colours are weighted by alpha, or those hidden under transparent pixels come out.
+    # Colours are weighted by alpha, or those hidden under transparent pixels would show.
     small = T.resize(_premultiplied(part.float())[None], small_hw, antialias=True)
     border = BLUR_KERNEL // 2
     small = F.pad(small, (border,) * 4, mode="replicate")
@@ -142,7 +142,7 @@ def _premultiplied(pixels: Tensor) -> Tensor:
 
 
 def _with_edges(content: Tensor, at: Window, size: Size) -> Tensor:
-    """Return the content with each side filled by the middle colour of the pixels at that side of it."""
+    """Return the content on the canvas, each side filled with the median colour of the content's border there."""
     canvas = F.pad(content, _around(at, size))
     rows = canvas[:, at.y1 : at.y2]
     rows[..., : at.x1] = _median(content[..., :1])
@@ -158,5 +158,5 @@ def _median(pixels: Tensor) -> Tensor:
 
 
 def _around(at: Window, size: Size) -> tuple[int, int, int, int]:
-    """Return how many pixels are left, right, above and below, as `F.pad` wants them."""
+    """Return how many pixels to add left, right, above and below, in the order of `F.pad`."""
     return at.x1, size.width - at.x2, at.y1, size.height - at.y2

@@ -1,6 +1,6 @@
-"""Pixels to a file's bytes, in the wanted format, and the name that says what it is.
+"""Encodes pixels into a file's bytes, and names the file.
 
-Only the colour profile travels along: no EXIF, no GPS, no thumbnails.
+Of the picture's metadata only the colour profile is kept: no EXIF, no GPS, no thumbnails.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ from crop_core.cut.encode_on_gpu import encode_jpeg
 from crop_core.photo.transparency import on_white
 from crop_core.request import MATCH_INPUT
 
-# The effort of each encoder, by size against time at equal SSIM; a photo of 1080 x 1080 and a noisy one of 3000 x 3000:
-# WebP in half the time for 4 and 5 % more bytes (97 to 45 ms, 1.2 to 0.6 s), AVIF in a sixth and a tenth for 7 and 5 %
-# (361 to 60 ms, 4.7 to 0.4 s), PNG in a quarter for 6 and -2 % (356 to 82 ms, 2.4 to 0.6 s).
+# The effort of each encoder: much faster than Pillow's defaults, for slightly larger files of the same quality.
+# tests/bench/README.md has the figures.
 WEBP_METHOD, AVIF_SPEED, PNG_LEVEL = 2, 9, 1
-# They register their writers when they are imported; Image.save would import all that Pillow has to find one.
+# Importing these registers their writers. Without it Image.save would import every plugin of Pillow to find one.
 _WRITERS = (AvifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin)
-# What match_input means for each format that a picture can have: itself, or the nearest that all can open.
+# What match_input means for each format of a picture: the same format, or the nearest that every program opens.
 MATCHING = {
     "JPEG": "jpg",
     "MPO": "jpg",
@@ -41,7 +40,7 @@ def encode(pixels: Tensor, output_format: str, quality: int, icc_profile: bytes 
     Args:
         pixels: uint8 tensor [3 or 4, H, W], RGB or RGBA.
         output_format: ``webp``, ``jpg`` (4:4:4 chroma, transparency on white), ``png`` or ``avif``.
-        quality: 1 to 100; PNG has none.
+        quality: 1 to 100; PNG ignores it.
         icc_profile: The colour profile to embed, or none.
     """
     if output_format == "jpg" and pixels.device.type == "cuda":
@@ -67,10 +66,10 @@ def encode(pixels: Tensor, output_format: str, quality: int, icc_profile: bytes 
 
 
 def format_for(output_format: str, source_format: str) -> str:
-    """Return the format to write: the request's, or for `match_input` the source's own or nearest."""
+    """Return the format to write: the request's, or for `match_input` the picture's own or the nearest to it."""
     return MATCHING[source_format] if output_format == MATCH_INPUT else output_format
 
 
 def file_name(index: int, label: str, aspect_ratio: str, extension: str) -> str:
-    """Return a name that says what the crop is, since the order of uploads is not kept: 00_person_1x1.webp."""
+    """Return a name such as 00_person_1x1.webp, which says what the crop is: servers do not keep the files' order."""
     return f"{index:02d}_{label.replace(' ', '-')}_{aspect_ratio.replace(':', 'x')}.{extension}"

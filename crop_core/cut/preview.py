@@ -1,4 +1,4 @@
-"""The contact sheet for people who would rather look: the picture with boxes and windows, then the crops."""
+"""Draws the preview, a contact sheet: the picture with boxes and windows, then the crops."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GAP = 8  # px
 TILE_HEIGHT, BAR = SHEET_HEIGHT // 2 - GAP // 2, 18  # px; of a crop's tile, and of the bar above it
 LINE = 3  # px; how thick a window is drawn
 BACKGROUND = (32, 32, 32)
-# Colours that stay apart for most kinds of colour blindness (Okabe and Ito, 2008).
+# Colours that most colour-blind people can tell apart (Okabe and Ito, 2008).
 WINDOW_COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167))
 BOX_COLOR, FACE_COLOR = (255, 255, 255), (255, 105, 180)
 
@@ -30,7 +30,7 @@ class Shown:
 
     Attributes:
         plan: Where it was cut.
-        small: Its pixels, as `tile_of` makes them; none where nothing was cut.
+        small: Its pixels, as `tile_of` makes them; none if nothing was cut.
     """
 
     plan: CropPlan
@@ -55,9 +55,9 @@ def draw_preview(
 
     Args:
         pixels: uint8 tensor [3, H, W], the upright picture at any scale.
-        size: The upright source picture's, whose pixels `detections` and `crops` are in.
-        detections: Drawn thin, with label and score, faces with their landmarks.
-        crops: Their windows are drawn thick, then each crop follows under its window's colour.
+        size: The upright source picture's size; `detections` and `crops` are in its pixels.
+        detections: Drawn with thin lines, with label and score; faces with their landmarks.
+        crops: Each window is drawn with thick lines, and each crop follows under a bar of its window's colour.
         icc_profile: The colour profile of the pixels.
     """
     source = Image.fromarray(pixels.permute(1, 2, 0).contiguous().cpu().numpy())
@@ -84,7 +84,7 @@ def _draw_window(source: Image.Image, crop: Shown, index: int, scale: float) -> 
         ImageDraw.Draw(source).polygon(shape, outline=_color(index), width=LINE)
         return
     x1, y1, x2, y2 = (side * scale for side in crop.plan.window.xyxy)
-    # Windows that share a border stay visible, and so do those of a few pixels.
+    # Insetting keeps windows that share a border visible; the limits keep tiny windows visible.
     inset = min(index * LINE, 10 * LINE, (x2 - x1) / 4, (y2 - y1) / 4)
     left, top = x1 + inset, y1 + inset
     right, bottom = max(x2 - 1 - inset, left + LINE - 1), max(y2 - 1 - inset, top + LINE - 1)
@@ -94,7 +94,7 @@ def _draw_window(source: Image.Image, crop: Shown, index: int, scale: float) -> 
 def _draw_boxes(source: Image.Image, detections: Sequence[Detection], scale: float) -> None:
     draw = ImageDraw.Draw(source)
     font = ImageFont.load_default(12)
-    for detection in reversed(detections):  # the surest on top
+    for detection in reversed(detections):  # the most confident on top
         color = FACE_COLOR if detection.landmarks else BOX_COLOR
         x1, y1, x2, y2 = (side * scale for side in detection.box.xyxy)
         draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=color)
@@ -107,7 +107,7 @@ def _draw_boxes(source: Image.Image, detections: Sequence[Detection], scale: flo
 
 
 def _tile(plan: CropPlan, image: Image.Image, color: tuple[int, int, int]) -> Image.Image:
-    """Return the small crop under a bar of its window's colour that names its ratio and rule."""
+    """Return the small crop under a bar in its window's colour; the bar names its ratio and rule."""
     height, bar = TILE_HEIGHT, BAR
     text = f"{plan.aspect_ratio} {plan.rule} {plan.output_size.width}x{plan.output_size.height}"
     font = ImageFont.load_default(12)

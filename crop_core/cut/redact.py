@@ -1,4 +1,4 @@
-"""Hiding parts of a crop, so that nothing in them can be told or brought back."""
+"""Hides parts of a crop so that nothing in them can be recognised or restored."""
 
 from __future__ import annotations
 
@@ -10,28 +10,27 @@ from torch.nn import functional as F
 
 from crop_core.geometry import Box, Size
 
-# How much farther than its box a thing is hidden, as a fraction of the box's sides: a face's box ends at the forehead,
-# and a side of it may be 15 % off.
+# The margin that is hidden around a box, as a fraction of the box's sides: a face's box ends at the forehead, and its
+# sides are not exact.
 MARGIN = 0.35
-# A hidden part keeps the means of so many cells along its shorter side, and no cell is smaller than this. The
-# colours of the cells come as near to their mean. The face network goes by little: of 161 faces in 54 photos it found 1
-# again with these, of 17 it found 4 with three cells at full contrast.
+# A hidden part keeps this many means along its shorter side. No cell is smaller than LEAST_CELL pixels, and the cells'
+# contrast is reduced to this fraction. With more cells or contrast the face network still finds the hidden faces.
 CELLS, LEAST_CELL, CONTRAST = 2, 4, 0.2
 
 
 @torch.inference_mode()
 def hidden(pixels: Tensor, boxes: Iterable[Box], how: str) -> Tensor:
-    """Return the pixels with what lies in the boxes, and a margin around it, hidden.
+    """Return the pixels with the boxes, and a margin around each, hidden.
 
-    Both ways keep a few means of the part and nothing else of it.
+    Both ways keep only a few mean colours of each part.
 
     Args:
         pixels: uint8 tensor [3 or 4, H, W]; alpha stays as it is.
-        boxes: In these pixels; what of them lies outside counts for nothing.
+        boxes: In these pixels; parts outside are ignored.
         how: ``pixelate`` (cells of one colour) or ``blur`` (the same, one running into the next).
 
     Returns:
-        uint8 tensor [3 or 4, H, W], the same where there is nothing to hide.
+        uint8 tensor [3 or 4, H, W]; the same object if there is nothing to hide.
     """
     size = Size(pixels.shape[-1], pixels.shape[-2])
     copied = False
@@ -50,11 +49,11 @@ def hidden(pixels: Tensor, boxes: Iterable[Box], how: str) -> Tensor:
 
 
 def _coarse(pixels: Tensor, cells: tuple[int, int], how: str) -> Tensor:
-    """Return the colours of the pixels as so many rows and columns of means, uint8 tensor [3, H, W]."""
+    """Return the pixels' colours reduced to `cells` rows and columns of means, uint8 tensor [3, H, W]."""
     colors = pixels[:3].float()
     if pixels.shape[0] == 3:
         means = F.adaptive_avg_pool2d(colors, cells)
-    else:  # what is transparent has no say
+    else:  # transparent pixels do not count
         alpha = pixels[3:].float()
         means = F.adaptive_avg_pool2d(colors * alpha, cells) / F.adaptive_avg_pool2d(alpha, cells).clamp(min=1e-3)
     middle = means.mean((1, 2), keepdim=True)

@@ -1,7 +1,4 @@
-"""Cutting: a photo and a plan in, the crop's pixels out, on the device.
-
-This module cuts where the plan says and knows nothing of why.
-"""
+"""Cuts a photo where the plan says, and returns the crop's pixels on the device."""
 
 from __future__ import annotations
 
@@ -21,8 +18,8 @@ def render(photo: Source, plan: CropPlan, device: torch.device, filling: Filling
     Args:
         photo: The picture.
         plan: Where to cut.
-        device: Where the crop is wanted.
-        filling: What is around the picture's pixels; ``auto`` is white, or transparent where the picture has alpha.
+        device: Where the result lies.
+        filling: What fills the padding; ``auto`` is white, or transparent if the picture has alpha.
 
     Returns:
         uint8 tensor [3 or 4, height, width] on the device, RGB or RGBA.

@@ -1,8 +1,7 @@
-"""Resampling: a part of a picture, which need not lie on its pixels, at a size of its own.
+"""Resizes a part of a picture, also one that begins or ends between two pixels.
 
-PyTorch resizes bytes several times as fast as Pillow, and to the same values, but only from a whole
-pixel on. The crop is therefore begun some pixels of the result earlier, where that falls on a whole
-pixel of the picture or before its border, and what was made too much is left out.
+PyTorch resizes bytes several times as fast as Pillow, to the same values, but only from a whole pixel
+on. So we start a few output pixels earlier, at a whole pixel of the picture, and trim the surplus.
 """
 
 from __future__ import annotations
@@ -22,32 +21,32 @@ from crop_core.photo.decode_on_gpu import means_of
 from crop_core.photo.orientation import stored_points, stored_window, upright
 from crop_core.photo.photo import Stored, as_tensor
 
-MOST_LEAD = 64  # pixels of the result that may be made in vain before its first
-# How far off a pixel of the picture the start may be. A fiftieth of a pixel moves no value by more than its noise.
+MOST_LEAD = 64  # output pixels that may be made only to be trimmed
+# How far the start may lie from a whole pixel of the picture. A fiftieth changes values less than noise does.
 CLOSE = 1 / 50
-# How many times as many pixels as it makes, along each axis, the antialiased resize is given at least where a picture
-# shrinks far. CUDA's keeps the weights of a pixel in 48 KiB of shared memory, and fails where a bicubic one shrinks by
-# more than 47 (PyTorch, UpSampleBilinear2d.cu); means of whole pixels take what is beyond twice this.
+# A picture that shrinks by more than twice this is first reduced by means of whole pixels; the antialiased resize does
+# the rest, at least by this factor. CUDA's bicubic resize keeps a pixel's weights in 48 KiB of shared memory and fails
+# beyond a factor of 47 (PyTorch, UpSampleBilinear2d.cu).
 KEPT = 16
-ROWS = 256  # of a turned part that are made at once: their places take eight times the memory of the pixels
-SUPPORT = 2  # pixels, of the coarser of both scales, that bicubic interpolation looks to either side
+ROWS = 256  # of a turned part that are made at once: the sampling grid takes eight times the memory of the pixels
+SUPPORT = 2  # pixels, at the coarser of both scales, that bicubic interpolation reads to either side
 
 Part = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of a decoded picture
 
 
 class Source(Protocol):
-    """What parts are cut from: a photo, on whatever device its pixels lie."""
+    """A photo to cut parts from; its pixels may lie on any device."""
 
     def stored_for(self, scale: float) -> Stored:
-        """Return a decode that serves a part which shrinks by `scale`."""
+        """Return a decode that is large enough for a part that shrinks by `scale`."""
 
 
 def resampled(photo: Source, window: Window, size: Size) -> Tensor:
-    """Return a part of the picture, upright, at a size of its own: bicubic, antialiased where it shrinks.
+    """Return a part of the picture, upright, resized: bicubic, antialiased where it shrinks.
 
     Args:
-        photo: The picture; the smallest decode that has pixels enough for the result serves.
-        window: The part, in upright source pixels; it need not lie on the pixels of that decode.
+        photo: The picture; the smallest decode that has enough pixels is used.
+        window: The part, in upright source pixels; its sides may fall between pixels of the decode.
         size: Width and height of the result.
 
     Returns:
@@ -65,23 +64,23 @@ def resampled(photo: Source, window: Window, size: Size) -> Tensor:
     x1, y1, x2, y2 = (side / stored.reduction for side in raw.xyxy)
     if (x2 - x1, y2 - y1) == raw_size and x1.is_integer() and y1.is_integer():
         return upright(as_tensor(cut(stored.image, (int(x1), int(y1), int(x2), int(y2)))), stored.orientation)
-    # The last pixel of a reduced decode may stand for fewer than `reduction` of the source's.
+    # The last pixel of a reduced decode may cover fewer than `reduction` source pixels.
     box = (x1, y1, min(x2, stored.image.width), min(y2, stored.image.height))
     return upright(resampled_image(stored.image, box, raw_size, stored.pixels), stored.orientation)
 
 
 def resampled_turned(photo: Source, frame: Window, angle: float, size: Size) -> tuple[Tensor, Tensor | None]:
-    """Return a part of the picture that is turned, at a size of its own, by one bicubic resampling.
+    """Return a part of the turned picture, resized, in one bicubic resampling.
 
     Args:
         photo: As for `resampled`.
-        frame: The part before it is turned about its middle, in upright source pixels; it may reach beyond the picture.
+        frame: The part, in upright source pixels, before it is turned about its middle; may leave the picture.
         angle: By how many degrees the picture is turned, clockwise.
         size: Width and height of the result.
 
     Returns:
-        uint8 tensor [3 or 4, height, width], where the picture's pixels lie, its border going on beyond it; and how
-        much of each pixel the picture has, float tensor [height, width], 0 to 1, or none where it has them all.
+        uint8 tensor [3 or 4, height, width] on the picture's device, with border pixels repeated outside the picture;
+        and how much of each pixel the picture covers, float tensor [height, width], 0 to 1, or none if it covers all.
 
     Raises:
         ImageError: The picture is broken.
@@ -89,10 +88,12 @@ def resampled_turned(photo: Source, frame: Window, angle: float, size: Size) -> 
     scale = min(frame.width / size.width, frame.height / size.height)
     stored = photo.stored_for(scale)
     pixels = stored.pixels if stored.pixels is not None else as_tensor(_whole(stored.image))
-    cell = max(1, int(scale / stored.reduction))  # what shrinks far becomes means first; bicubic sees two pixels far
+    cell = max(
+        1, int(scale / stored.reduction)
+    )  # bicubic reads only two pixels to each side, so a large factor needs means first
     values = pixels.float()
     if values.shape[0] == 4:
-        values = torch.cat((values[:3] * values[3:] / 255, values[3:]))  # or hidden colours bleed into the edges
+        values = torch.cat((values[:3] * values[3:] / 255, values[3:]))  # or hidden colours would bleed into edges
     if cell > 1:
         values = F.avg_pool2d(values, cell, ceil_mode=True, count_include_pad=False)
     more = 2 if scale > cell * stored.reduction else 1  # samples of each pixel of the result, along each side
@@ -134,19 +135,19 @@ def _on_device(pixels: Tensor, window: Window, size: tuple[int, int]) -> Tensor:
     sides = [size[1], size[0]]
     if part.device.type == "cpu":
         return F.interpolate(part[None], sides, mode="bicubic", antialias=True)[0]
-    # No other device resizes bytes; bicubic's values may lie beyond theirs.
+    # Other devices resize no bytes, and bicubic overshoots 0 to 255.
     values = F.interpolate(part[None].float(), sides, mode="bicubic", antialias=True)[0]
     return values.clamp_(0, 255).round_().to(part.dtype)
 
 
 def resampled_image(image: Image.Image, box: Part, size: tuple[int, int], pixels: Tensor | None = None) -> Tensor:
-    """Return a part of the image at that size: bicubic, antialiased where it shrinks.
+    """Return a part of the image, resized: bicubic, antialiased where it shrinks.
 
     Args:
         image: RGB or RGBA.
-        box: The part, x1, y1, x2, y2 in pixels of the image, within it.
+        box: The part, x1, y1, x2, y2 in pixels of the image, inside it.
         size: Width and height of the result.
-        pixels: The image as `as_tensor` returns it, where that is there: a part of it is cut several times as fast.
+        pixels: The image as `as_tensor` returns it, or none. Cutting from it is several times as fast.
 
     Returns:
         uint8 tensor [3 or 4, height, width], RGB or RGBA.
@@ -160,27 +161,27 @@ def resampled_image(image: Image.Image, box: Part, size: tuple[int, int], pixels
         part = np.asarray(cut(image, (left, top, x.end, y.end)))
     else:
         part = pixels.permute(1, 2, 0).numpy()[top : y.end, left : x.end]
-    # Before the border its own pixels go on. PyTorch's copy of the part would take eight times as long as numpy's.
+    # Outside the picture border pixels are repeated. numpy copies the part several times as fast as PyTorch.
     part = np.pad(part, ((top - y.first, 0), (left - x.first, 0), (0, 0)), mode="edge")
-    # As a batch of one it keeps its memory's format: resized a third faster, and to what encoders take as it is.
+    # A batch of one keeps channels-last memory, which is resized faster and which encoders take without a copy.
     batch = torch.from_numpy(part)[None].permute(0, 3, 1, 2)
     larger = F.interpolate(batch, scale_factor=(y.factor, x.factor), mode="bicubic", antialias=True)[0]
     return larger[:, y.lead : y.lead + size[1], x.lead : x.lead + size[0]]
 
 
 def cut(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
-    """Return a part of the image that lies on its pixels."""
-    # Image.crop would refuse parts beyond Pillow's own limit, which is lower than this package's.
+    """Return a part of the image that begins and ends at whole pixels."""
+    # Image.crop refuses parts above Pillow's own limit of pixels, which is lower than this package's.
     return image.transform((box[2] - box[0], box[3] - box[1]), Image.Transform.EXTENT, box)
 
 
 def _by_pillow(image: Image.Image, box: Part, size: tuple[int, int]) -> Image.Image:
-    """Return the part of the image at that size, its two halves made by two threads.
+    """Return the part of the image, resized by Pillow, each half in its own thread.
 
-    There are two of them on every machine, since where the halves meet their rounding may differ
-    from the whole's.
+    There are always two halves, on any number of cores: where they meet, rounding may differ from that
+    of the whole, and every machine must make the same crop.
     """
-    # Colours are weighted by alpha, or those hidden under transparent pixels bleed into the edges.
+    # Colours are weighted by alpha, or those hidden under transparent pixels would bleed into the edges.
     source = image.convert("RGBa") if image.mode == "RGBA" else image
     width, height = size
     middle = height // 2
@@ -203,10 +204,10 @@ class _Begun(NamedTuple):
     """Which part of an axis to resize.
 
     Attributes:
-        first: Its first pixel; as many before the picture's as it is negative.
-        end: The one behind its last.
-        lead: How many pixels of the result come before the first wanted one.
-        factor: Pixels of the result for each of the picture.
+        first: Its first pixel; negative if it lies before the picture.
+        end: The pixel after its last.
+        lead: How many pixels of the result to trim before the first wanted one.
+        factor: Pixels of the result for each pixel of the picture.
     """
 
     first: int
@@ -216,13 +217,13 @@ class _Begun(NamedTuple):
 
 
 def _begun(start: float, end: float, length: int, limit: int) -> _Begun | None:
-    """Return where to begin so as to begin on a pixel; none where no such place is within reach.
+    """Return which part to resize so that it begins at a whole pixel; none if none is near enough.
 
     Args:
         start: Where the wanted part begins, in pixels of the picture.
-        end: Where it ends.
-        length: Pixels of the result.
-        limit: Pixels of the picture.
+        end: Where the wanted part ends.
+        length: Pixels of the result on this axis.
+        limit: Pixels of the picture on this axis.
     """
     scale = (end - start) / length
     reach = SUPPORT * max(scale, 1)
@@ -233,8 +234,8 @@ def _begun(start: float, end: float, length: int, limit: int) -> _Begun | None:
         if found and first < 0:
             break
         if abs(start - lead * scale - first) <= CLOSE:
-            # At the picture's end a start that is rounded up must not cost the last pixel of the result.
+            # If the start was rounded up at the picture's end, the result must still have its last pixel.
             found = _Begun(first, last, lead, max(1 / scale, (lead + length + 1e-3) / (last - first)))
-            if start - first >= reach:  # so that the first pixel shows what it should of those before it
+            if start - first >= reach:  # far enough that the first wanted pixel sees all its neighbours
                 break
     return found

@@ -1,1 +1,1 @@
-"""How work is run: processes, threads, memory. Knows no pictures."""
+"""Runs work in processes and threads, within the memory there is. Knows no pictures."""

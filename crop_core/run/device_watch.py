@@ -1,4 +1,4 @@
-"""Whether a device can still be trusted, and whether its memory ran out."""
+"""Tells a device that failed from one whose memory ran out."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from crop_core.errors import CropError, DeviceError
 
 
 class DeviceWatch:
-    """Watches work on a device; once the device is lost, no later work is begun.
+    """Watches work on a device; once the device has failed, no more work is begun.
 
     Attributes:
-        lost: Why the device is not to be trusted any more; empty while it is.
+        lost: The message for a device that has failed; empty while it works.
     """
 
     def __init__(self) -> None:
-        """Trust the device."""
+        """Begin with a device that works."""
         self.lost = ""
 
     @contextmanager
     def pass_over_memory(self, device: torch.device) -> Iterator[None]:
-        """Pass over memory that runs out, so that what follows the block can try another way.
+        """Suppress the error if memory runs out, so that the code after the block can try another way.
 
         Args:
             device: Where the block works.
 
         Raises:
-            DeviceError: The device is lost, now or earlier: no later call on it can be trusted.
+            DeviceError: The device has failed, now or earlier: no later call on it can be trusted.
         """
         if self.lost:
             raise DeviceError(self.lost)
@@ -43,5 +43,8 @@ class DeviceWatch:
                 if answers(device):
                     raise
                 reason = str(error).partition("\n")[0]
-                self.lost = f"The device {device.type} does not work any more ({reason}). Restart the process."
+                self.lost = (
+                    f"The device {device.type} does not work any more ({reason}). Send the picture again once the "
+                    "process is restarted."
+                )
                 raise DeviceError(self.lost) from error

@@ -1,4 +1,4 @@
-"""The order of work when many items are in work at once; what the work is, others know."""
+"""Runs a function over many items in a pool, and yields the results in order."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Made = TypeVar("Made")
 
 
 def in_order(pool: Executor, work: Callable[[Given], Made], items: Iterable[Given], ahead: int) -> Iterator[Made]:
-    """Yield what the work makes of each item, in their order, with so many items begun ahead.
+    """Yield `work`'s result for each item, in order, with `ahead` more items in work.
 
-    Items are taken as they are needed, so that no more than `ahead` and one are held.
+    Items are read as needed, so that at most `ahead` + 1 of them are held.
     """
     begun: deque[Future[Made]] = deque()
     for item in items:
@@ -27,7 +27,7 @@ def in_order(pool: Executor, work: Callable[[Given], Made], items: Iterable[Give
 
 
 def batched(work: Callable[[list[Given]], list[Made]], items: Iterable[Given], size: int) -> Iterator[Made]:
-    """Yield what the work makes of each item, in their order, given to it `size` at a time."""
+    """Yield `work`'s result for each item, in order; `work` gets `size` items at a time."""
     remaining = iter(items)
     while batch := list(islice(remaining, size)):
         yield from work(batch)

@@ -1,4 +1,4 @@
-"""Many pieces of work at once: a thread each, or a pipeline with a step that takes several together."""
+"""Runs many items at once: a thread for each, or a pipeline whose middle step takes several items together."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Made = TypeVar("Made")
 
 
 def each_in_its_thread(work: Callable[[Item], Made], items: Iterable[Item], threads: int) -> Iterator[Made]:
-    """Yield what the work makes of each, in their order, PyTorch itself keeping to one thread in each of ours.
+    """Yield `work`'s result for each item, in order; in each of our threads PyTorch uses only one thread.
 
-    On two cores that is half as fast again as one picture after another with two threads of
-    PyTorch's, which wait for one another at every layer.
+    That is faster than one item after the other with many threads of PyTorch's, which wait for one
+    another at every layer.
     """
     with pool_keeping_to(1, workers=threads) as pool:
         try:
@@ -34,15 +34,15 @@ def in_three_steps(
     size: int,
     threads: int,
 ) -> Iterator[Made]:
-    """Yield what the steps make of each, in their order: the first and the last in threads, several together between.
+    """Yield the three steps' result for each item, in order.
 
     Args:
-        first: Begun ahead.
-        together: Called in the caller's own thread.
-        last: Done while the next ones are at the steps before.
-        items: Taken as they are needed.
-        size: How many go to `together` at once.
-        threads: How many there are for the first and the last step.
+        first: The first step, run ahead in threads.
+        together: The middle step, which takes several items, run in the caller's own thread.
+        last: The last step, run in threads while later items are at the steps before.
+        items: Read as needed.
+        size: How many items `together` gets at once.
+        threads: How many threads the first and the last step share.
     """
     pool = ThreadPoolExecutor(threads)
     try:

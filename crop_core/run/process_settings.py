@@ -1,7 +1,7 @@
-"""What a process that crops and nothing else asks of the C library, of OpenMP and of the disk.
+"""Settings of the C library, OpenMP and temporary files, for a process that does nothing but crop.
 
-These settings are the whole process's, so a library must not make them by itself: the command and
-the served model do, at their start.
+They apply to the whole process, so a library must not make them by itself. The command and the served
+model make them when they start.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]  # it has no limits to set
 
-# From glibc's malloc.h. Above the first, a buffer is mapped anew each time (32 MiB is the most that
-# can be set); beyond the second, free memory at the heap's end is given back.
+# From glibc's malloc.h. Buffers above the first threshold are mapped and unmapped each time (32 MiB is the most that
+# can be set). If more than the second is free at the heap's end, it is returned to the system.
 _M_MMAP_THRESHOLD, _MMAP_THRESHOLD = -3, 32 * 2**20
 _M_TRIM_THRESHOLD, _TRIM_THRESHOLD = -1, 128 * 2**20
-_M_ARENA_MAX = -8  # one heap for all threads: those of their own know no such thresholds
-# How often an idle thread of GNU's OpenMP looks for work before it sleeps. By default it looks for so long that
-# it holds a core while the crop is resampled, and where others want the cores a picture takes tenfold the time;
-# one that sleeps at once comes late to the next layer.
+_M_ARENA_MAX = -8  # one heap for all threads: the thresholds do not apply to heaps of single threads
+# How often an idle thread of GNU's OpenMP looks for work before it sleeps. By default it keeps a core busy while the
+# crop is resampled, which is very slow if other processes need the cores. If it slept at once, the next layer would
+# wait for it.
 _SPIN_COUNT = "1000"
-# A server downloads whatever an address gives, to its end or until the disk is full. The largest crop, 16,383 pixels
-# a side, has 1,024 MiB before it is compressed.
+# Without this a server downloads from an address until the disk is full. The largest crop, 16,383 pixels a side, has
+# 1,024 MiB before it is compressed.
 _LARGEST_FILE = 1100 * 2**20
 
 
 def tune_process() -> None:
-    """Let this process crop one picture after another without waste; call it before PyTorch is imported.
+    """Set up this process to crop one picture after another; call it before PyTorch is imported.
 
-    A wish of the environment's own stands. Where the C library or OpenMP is another, it does nothing.
+    Keeps settings already in the environment. Does nothing without glibc and GNU OpenMP.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", _SPIN_COUNT)
@@ -50,10 +50,10 @@ def tune_process() -> None:
 
 
 def keep_freed_memory() -> bool:
-    """Let the process keep the memory of one picture for the next, and say whether it does.
+    """Let the process keep one picture's memory for the next; return whether that worked.
 
-    By default glibc gives the networks' buffers back after every picture, and the system clears
-    each page again for the next one: 16,000 page faults a picture, a sixth of its time.
+    By default glibc returns the networks' buffers to the system after every picture, and the system
+    clears each page again for the next one, which takes a good part of a picture's time.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -64,23 +64,23 @@ def keep_freed_memory() -> bool:
 
 
 class FreedMemory:
-    """Gives memory back to the system that was freed and that the heap still holds, when it is much.
+    """Returns freed memory that the heap still holds to the system, once there is much of it.
 
-    What is freed between two things that stay cannot be given back from the heap's end. Picture by picture
-    such gaps become more, as they are seldom where the next one needs them, and no limit of glibc's counts them.
+    The heap fragments: free gaps between live blocks are not returned by themselves. They grow from picture
+    to picture, and glibc has no limit for them.
     """
 
     def __init__(self, most: int) -> None:
-        """Give nothing back yet.
+        """Return nothing yet.
 
         Args:
-            most: Bytes that the process may have more than it had after the last time.
+            most: By how many bytes the process may grow before memory is returned again.
         """
         self._most = most
         self._least: int | None = None
 
     def give_back(self) -> bool:
-        """Give back what there is, if it may be much, and say whether that was done."""
+        """Return freed memory to the system if the process has grown by more than `most`; say whether it did."""
         held = _resident()
         if held is None or (self._least is not None and held <= self._least + self._most):
             return False
@@ -93,7 +93,7 @@ class FreedMemory:
 
 
 def _resident() -> int | None:
-    """Return the bytes of this process that lie in memory; none where the system is not Linux."""
+    """Return the resident memory of this process in bytes; none if the system is not Linux."""
     try:
         with open("/proc/self/statm") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -102,19 +102,19 @@ def _resident() -> int | None:
 
 
 class Scratch:
-    """The folder of the temporary files of a process that works on one picture at a time.
+    """The folder for temporary files of a process that works on one picture at a time.
 
-    What a server could not download to its end it leaves behind, among the files of others. Here
-    all that is left can be told by its place, and goes before the next temporary file is made: the
-    next download finds room, also where the last one filled the disk.
+    A server leaves a broken-off download behind. In a folder of its own everything that is left over can
+    be removed before the next temporary file is made. So the next download has room, even if the last one
+    filled the disk.
 
     Attributes:
         folder: Where `tempfile` puts its files from now on; removed when the process ends.
-        outputs: A folder in it for a picture's results; not there until it is made.
+        outputs: A folder in it for a picture's results; it does not exist until somebody makes it.
     """
 
     def __init__(self) -> None:
-        """Make the folder, let `tempfile` use it, and let no file of this process grow without end."""
+        """Make the folder, let `tempfile` use it, and limit the size of each file of this process."""
         self.folder = Path(tempfile.mkdtemp(prefix="crop-core-"))
         atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
         self.outputs = self.folder / "outputs"
@@ -126,7 +126,7 @@ class Scratch:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (_LARGEST_FILE, hard))
 
     def _clear_for_another(self, event: str, arguments: tuple[object, ...]) -> None:
-        """Remove what is in the folder when `tempfile` says that it makes a file there; see Python's audit events."""
+        """Empty the folder when `tempfile` is about to make a file in it; see Python's audit events."""
         if event != "tempfile.mkstemp" or Path(str(arguments[0])).parent != self.folder:
             return
         for left in self.folder.iterdir():
@@ -137,17 +137,17 @@ class Scratch:
 
 
 class DataOnce(urllib.request.DataHandler):
-    """Decodes a data URI once for two calls: Cog opens each for its type, then again for its bytes."""
+    """Decodes a data URI once for two calls: Cog opens each URI for its type, and again for its bytes."""
 
     def __init__(self) -> None:
-        """Remember nothing yet."""
+        """Begin with no URI."""
         self._last: tuple[str, addinfourl, bytes] | None = None
 
     def data_open(self, request: urllib.request.Request) -> addinfourl:
-        """Return what `urllib.request.DataHandler` does; at the second call for one URI without decoding it again."""
+        """Return what `urllib.request.DataHandler` returns; the second call for a URI does not decode it again."""
         url = request.full_url
         if self._last and self._last[0] == url:
-            (_, first, data), self._last = self._last, None  # not kept for a third: it may be large
+            (_, first, data), self._last = self._last, None  # dropped after the second call: it may be large
         else:
             first = super().data_open(request)
             data = first.read()
@@ -156,5 +156,5 @@ class DataOnce(urllib.request.DataHandler):
 
 
 def open_data_uris_once() -> None:
-    """Let `urllib.request.urlopen` of this process use `DataOnce`; a 3 MB picture takes 14 ms less."""
+    """Let `urllib.request.urlopen` of this process use `DataOnce`, which saves decoding a picture twice."""
     urllib.request.install_opener(urllib.request.build_opener(DataOnce))

@@ -100,7 +100,7 @@ class TestRefusal:
     def test_heic_without_its_decoder_says_what_to_do(self, monkeypatch: pytest.MonkeyPatch) -> None:
         data = heic(ramp(16, 16))
         monkeypatch.setitem(sys.modules, "pillow_heif", None)  # what an absent package looks like to `import`
-        with pytest.raises(ImageError, match="its decoder is not installed here .* Convert the picture to JPEG"):
+        with pytest.raises(ImageError, match=r"its decoder is not installed here .* Convert the picture to JPEG"):
             open_photo(data)
 
     def test_a_broken_profile_does_not_cost_the_picture(self) -> None:
@@ -392,4 +392,6 @@ def test_a_name_that_no_file_can_have_gives_a_sentence() -> None:
 def test_a_file_that_cannot_be_read_gives_a_sentence_without_its_path(tmp_path: Path) -> None:
     with pytest.raises(ImageError) as caught:
         read_photo(tmp_path / "absent.jpg")
-    assert str(caught.value) == "The file cannot be read: No such file or directory. Check its path and its permissions."
+    assert (
+        str(caught.value) == "The file cannot be read: No such file or directory. Check its path and its permissions."
+    )

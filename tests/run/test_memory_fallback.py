@@ -104,7 +104,7 @@ def test_picture_that_its_device_has_no_memory_for_is_cropped_by_the_cpu_which_i
     ours._detectors.put("fast", CPU, cropper.detector("fast"))
     result, plain = ours.crop(astronaut), cropper.crop(astronaut)
     assert detector.asked == [1]
-    assert result.note == "The memory of meta ran out, so the CPU did it all."
+    assert result.note == "The memory of meta ran out, so the CPU did everything."
     assert result.record()["note"] == result.note
     assert (result.device, result.detections) == ("cpu", plain.detections)
     assert [crop.data for crop in result.crops] == [crop.data for crop in plain.crops]
@@ -143,7 +143,7 @@ def test_lost_device_is_said_and_never_asked_again(cat: bytes) -> None:
     cropper = Cropper("cpu", "fast")
     cropper.device = LOST
     assert cropper.works
-    with pytest.raises(DeviceError, match=r"The device meta does not work any more \(.*\)\. Restart the process"):
+    with pytest.raises(DeviceError, match=r"The device meta does not work any more \(.*\)\. Send the picture again"):
         cropper.crop(cat)
     assert not cropper.works
     cropper.device = CPU  # even then: what it would say is not to be trusted
