@@ -17,15 +17,17 @@ def is_glob(source: str) -> bool:
 
 @lru_cache(maxsize=64)
 def glob_pattern(glob: str) -> re.Pattern[str]:
-    """Return what a whole path or name must match.
+    """Return the regular expression that a whole path or name must match.
 
     Raises:
-        RequestError: The pattern makes no sense.
+        RequestError: The pattern is malformed.
     """
     try:
         return re.compile(str(fsspec.utils.glob_translate(glob)))
     except ValueError as error:
-        raise RequestError(f"{glob} is no pattern: ** stands for whole folders, as in photos/**/*.jpg.") from error
+        raise RequestError(
+            f"{glob} is not a pattern: ** stands only for whole folders. Write it as in photos/**/*.jpg."
+        ) from error
 
 
 def fixed_part(pattern: str) -> str:

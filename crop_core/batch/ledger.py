@@ -1,7 +1,7 @@
-"""What is to do, what was done before, and what is done by now.
+"""The ledger: which pictures are to do, which an earlier run did, and which this run has done.
 
-Kept in a small database on this machine's disk for the length of a run, so that a million
-pictures cost no memory. What lasts from one run to the next is the table, see `table`.
+It is a small database on this machine's disk that lasts one run, so that a million pictures take no
+memory. Between runs only the table lasts, see `table`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from crop_core.errors import CropError
 from crop_core.picture_files import key_of, safe_folder
 from crop_core.request import CropRequest
 
-# What these say of a picture and a request will not change; any other error may be gone the next time.
+# These errors depend only on the picture and the request, so a retry cannot help. Any other error may be gone then.
 FINAL_ERRORS = ("ImageError", "RequestError")
-RESERVED = ("results.parquet", ".crop-core")  # the names in OUT that are no picture's
+RESERVED = ("results.parquet", ".crop-core")  # names in OUT that no picture's folder may have
 
 _SCHEMA = """
 CREATE TABLE plan (id INTEGER PRIMARY KEY, key TEXT UNIQUE, place TEXT, work TEXT, state INTEGER);
@@ -35,15 +35,15 @@ _TO_DO, _KEPT, _DONE = 0, 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What the ledger needs to know of a row of the table.
+    """What the ledger reads from a row of the table.
 
     Attributes:
         folder: The picture's folder in OUT.
-        key: What it was made of: the picture and the request.
-        error: The error's type; none where it was cropped.
+        key: The hash of the picture and the request.
+        error: The error's type; none if the picture was cropped.
         files: The files in its folder.
         message: The error's message.
-        address: The picture's; none in a table that was written before it had this column.
+        address: The picture's address; none in a table from before this column existed.
     """
 
     folder: str
@@ -55,12 +55,12 @@ class Row:
 
 
 class Ledger:
-    """The pictures of one run, by where their crops go.
+    """The pictures of one run, by the folder that their crops go to.
 
     Args:
-        inputs: The request's inputs for all pictures that bring none of their own.
+        inputs: The inputs for all pictures; a picture's own inputs override them.
         dry_run: Whether nothing is cut.
-        retry_failed: Whether pictures that failed are tried again, whatever the error was.
+        retry_failed: Whether failed pictures are retried, whatever the error was.
         sidecars: The endings of the files beside a picture that are copied beside its crops.
     """
 
@@ -70,22 +70,22 @@ class Ledger:
         self._inputs = dict(inputs)
         self._dry_run = dry_run
         self._retry_failed = retry_failed
-        self._more = (list(sidecars),) if sidecars else ()  # so that without any the keys are what they were before
+        self._more = (list(sidecars),) if sidecars else ()  # nothing if there are none: older keys stay valid
         self._file = tempfile.NamedTemporaryFile(prefix="crop-core-", suffix=".sqlite")  # noqa: SIM115 (see close)
         self._db = sqlite3.connect(self._file.name, isolation_level=None)
         self._db.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; BEGIN;" + _SCHEMA)
         self._at = 0
-        self.repeated = 0  # times that a picture was named again with the same request
+        self.repeated = 0  # how often a picture was named again with the same request
 
     def close(self) -> None:
-        """Throw the database away."""
+        """Delete the database."""
         self._db.close()
         self._file.close()
 
     # ---- what the table says
 
     def saw(self, row: Row) -> int:
-        """Take note of the next row of the table, which replaces an earlier one of its folder; return its number."""
+        """Record the next row of the table, which replaces an earlier row of the same folder; return its number."""
         self._at += 1
         self._db.execute(
             "INSERT OR REPLACE INTO latest VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -94,10 +94,9 @@ class Ledger:
         return self._at
 
     def stays(self, folder: str, at: int) -> bool:
-        """Return whether that row belongs into the table.
+        """Return whether a row stays in the table.
 
-        It does when it is its folder's latest, and of this run's pictures or of one whose crops an
-        earlier run left in OUT.
+        It stays if it is its folder's latest row, and its picture was cropped or is one of this run's.
         """
         place = _fold(folder)
         latest = self._db.execute("SELECT at, error FROM latest WHERE place = ?", (place,)).fetchone()
@@ -106,7 +105,7 @@ class Ledger:
         return latest[1] is None or self._taken(folder)
 
     def has_strays(self) -> bool:
-        """Return whether there are failures of pictures that the sources no longer name."""
+        """Return whether the table has failures of pictures that the sources no longer name."""
         query = "SELECT 1 FROM latest LEFT JOIN plan USING (place) WHERE latest.error IS NOT NULL AND plan.id IS NULL"
         return self._db.execute(query).fetchone() is not None
 
@@ -146,7 +145,7 @@ class Ledger:
         )
 
     def _folder_for(self, listed: Listed, request: str) -> str:
-        """Return a folder that is no other picture's, of this run or an earlier one; the same in every run."""
+        """Return a folder that no other picture of this or an earlier run has; the same in every run."""
         folder = safe_folder(listed.folder)
         if _fold(folder).split("/")[0] in RESERVED or self._is_anothers(folder, listed.address):
             folder += key_of(listed.address)
@@ -167,7 +166,7 @@ class Ledger:
 
     @lru_cache(maxsize=4096)  # noqa: B019 (a ledger lives as long as its run)
     def _request(self, own: str) -> tuple[str, str | None]:
-        """Return the request as its inputs that are no defaults, and what is wrong with it, if anything is."""
+        """Return the request's inputs that differ from the defaults, as JSON, and what is wrong with it, or none."""
         inputs = {**self._inputs, **json.loads(own)}
         try:
             return json.dumps(plain_inputs(CropRequest.from_inputs(**inputs)), sort_keys=True), None
@@ -180,35 +179,35 @@ class Ledger:
         return total, self._db.execute("SELECT COUNT(*) FROM plan WHERE state = 0").fetchone()[0]
 
     def kept(self) -> Iterator[dict[str, str] | None]:
-        """Yield for each picture that an earlier run did its error, or none."""
+        """Yield, for each picture that an earlier run did, its error or none."""
         query = "SELECT latest.error, message FROM plan JOIN latest USING (place) WHERE state = ?"
         for error, message in self._db.execute(query, (_KEPT,)):
             yield error and {"type": error, "message": message}
 
     def to_do(self, limit: int, among: tuple[int, int] | None = None) -> list[tuple[int, dict[str, Any]]]:
-        """Return the first pictures that are still to do: number, and what a worker must know.
+        """Return the next pictures to do: each one's number, and what a worker must know.
 
         Args:
             limit: The most that are returned.
-            among: The first and last number that are meant; all when none.
+            among: The first and last number to look at; all when none.
         """
         first, last = among or (0, 2**62)
         query = "SELECT id, work FROM plan WHERE state = 0 AND id BETWEEN ? AND ? ORDER BY id LIMIT ?"
         return [(number, json.loads(work)) for number, work in self._db.execute(query, (first, last, limit))]
 
     def hopeless(self, limit: int) -> list[tuple[int, dict[str, Any]]]:
-        """Return the first of what is to do and known to fail, at most `limit`."""
+        """Return at most `limit` pictures that are to do but whose error is known already."""
         query = "SELECT id, work FROM plan WHERE state = 0 AND json_extract(work, '$.error') IS NOT NULL LIMIT ?"
         return [(number, json.loads(work)) for number, work in self._db.execute(query, (limit,))]
 
     def did(self, number: int) -> bool:
-        """Take note that a picture has its row now; return whether it had none before."""
+        """Record that a picture has a row now; return whether it had none before."""
         query = "UPDATE plan SET state = ? WHERE id = ? AND state = ?"
         return self._db.execute(query, (_DONE, number, _TO_DO)).rowcount == 1
 
 
 def plain_inputs(request: CropRequest) -> dict[str, Any]:
-    """Return the request's inputs that are no defaults, so that an input that is added later changes no key."""
+    """Return the inputs that differ from the defaults. With all inputs, adding one later would change every key."""
     values = asdict(request)
     plain = {}
     for entry in fields(CropRequest):
@@ -221,7 +220,7 @@ def plain_inputs(request: CropRequest) -> dict[str, Any]:
 
 
 def _fold(folder: str) -> str:
-    return folder.casefold()  # some disks know no case
+    return folder.casefold()  # some disks ignore case
 
 
 def _hash(*values: Any) -> str:

@@ -12,14 +12,14 @@ class Listed:
     """One picture, as its source names it.
 
     Attributes:
-        source: Its name for the report.
+        source: Its name in the report.
         address: Where it lies: an absolute path, or an fsspec address.
         folder: Where its crops go, below OUT.
-        size: Its length in bytes, where the source says.
-        mark: What is another when the picture is: its time of change, an object's ETag, a manifest's
-            column `version`. Empty where the source says nothing.
-        inputs: The request's inputs that are its own.
-        error: Why it cannot be done, where that is known already.
+        size: Its length in bytes; none if the source does not say.
+        mark: A text that changes when the picture does: its modification time, an object's ETag, a
+            manifest's column `version`. Empty if the source does not say.
+        inputs: The picture's own inputs.
+        error: Why it cannot be cropped, if that is known already.
     """
 
     source: str
@@ -32,5 +32,5 @@ class Listed:
 
 
 def as_text(text: str) -> str:
-    """Return a file's name as text, also where it is in no encoding."""
+    """Return a file's name as valid Unicode; bytes that are not UTF-8 become backslash escapes."""
     return text.encode("utf-8", "backslashreplace").decode()

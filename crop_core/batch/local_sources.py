@@ -15,7 +15,17 @@ from crop_core.picture_files import FoundFile, closed_folder, folder_below, walk
 
 
 def list_local(source: str, out: str, endings: Sequence[str], many: bool) -> Iterator[Listed]:
-    """Yield the pictures of a path; as `list_sources`, `many` where there are other sources."""
+    """Yield the pictures of a path.
+
+    Args:
+        source: A folder, a file or a glob.
+        out: OUT's absolute path; it is left out.
+        endings: The endings that make a file in a folder a picture, in lower case.
+        many: Whether there are other sources.
+
+    Raises:
+        RequestError: The source does not exist.
+    """
     source = local_path(source)
     if os.path.isdir(source):
         for found in walk_pictures(source, endings, skip=lambda path: path == out):
@@ -30,9 +40,9 @@ def list_local(source: str, out: str, endings: Sequence[str], many: bool) -> Ite
             matched = True
             yield _listed(found, os.path.relpath(found.path, fixed))
         if not matched:
-            raise RequestError(f"No file is named like {source}.")
+            raise RequestError(f"No file matches {source}. Check the pattern.")
     else:
-        raise RequestError(f"There is no {source}.")
+        raise RequestError(f"There is no {source}. Check the path.")
 
 
 def _listed(found: FoundFile, folder: str) -> Listed:
@@ -42,7 +52,7 @@ def _listed(found: FoundFile, folder: str) -> Listed:
 
 
 def _matches(pattern: str, fixed: str, out: str) -> Iterator[FoundFile]:
-    """Yield the files that a glob means, those in OUT left out, as they come: there may be a million."""
+    """Yield the files that match a glob, except those in OUT, one by one: there may be a million."""
     matches, parts = glob_pattern(pattern), pattern.removeprefix(fixed).strip("/").split("/")
     deepest = math.inf if "**" in parts else len(parts)
     folders = [(fixed, 1)]
@@ -59,7 +69,10 @@ def _matches(pattern: str, fixed: str, out: str) -> Iterator[FoundFile]:
                             below.append((entry.path, depth + 1))
                     elif matches.match(entry.path) and entry.is_file():
                         yield FoundFile(entry.path)
-        except (FileNotFoundError, NotADirectoryError):  # the first part of the glob, or gone by now
+        except (
+            FileNotFoundError,
+            NotADirectoryError,
+        ):  # the fixed part of the glob does not exist, or the folder is gone by now
             continue
         except OSError as error:
             yield closed_folder(folder, error)
@@ -73,5 +86,5 @@ def local_file(path: str, folder: str, **more: Any) -> Listed:
         status = os.stat(path)
         size, mark = status.st_size, str(status.st_mtime_ns)
     except (OSError, ValueError):
-        pass  # whoever reads it will say what is wrong
+        pass  # reading the file later reports the error
     return Listed(more.pop("source", as_text(path)), os.path.abspath(path), as_text(folder), size, mark, **more)

@@ -1,4 +1,4 @@
-"""Tables of pictures: CSV, JSON Lines, Parquet."""
+"""Manifests: tables of pictures as CSV, JSON Lines or Parquet."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from crop_core.errors import RequestError
 from crop_core.request import inputs, value_of
 
 MANIFESTS = (".csv", ".jsonl", ".ndjson", ".parquet")
-PACKED = (".gz", ".bz2", ".xz")  # of a manifest that is text
+PACKED = (".gz", ".bz2", ".xz")  # endings of compressed text manifests
 VERSION_COLUMN = "version"  # any text that changes when the picture does
 MAX_CELL = 2**20  # characters
 INPUTS = inputs()
 
 
 def is_manifest(source: str) -> bool:
-    """Return whether a source is a table of pictures, by its name."""
+    """Return whether a source's name is that of a manifest."""
     return manifest_name(source).lower().endswith(MANIFESTS)
 
 
 def manifest_name(source: str) -> str:
-    """Return the name that tells a manifest's kind: without what packed it, and without an address's query."""
+    """Return the name whose ending tells a manifest's kind: without a query and without a compression's ending."""
     name = urlsplit(source).path if protocol_of(source) in WEB else source
     head, dot, ending = name.rpartition(".")
     return head if dot + ending.lower() in PACKED else name
 
 
 def list_manifest(source: str, column: str, met: Callable[[str], None]) -> Iterator[Listed]:
-    """Yield the pictures of a table, and its rows that name none; as `list_sources`."""
+    """Yield a manifest's pictures; a row that names none is yielded with an error. Arguments as `list_sources`."""
     told: set[str] = set()
-    web = protocol_of(source) in WEB  # its query, which may hold slashes, is no part of the folder
+    web = protocol_of(source) in WEB  # the query of a web address may hold slashes and is not part of the folder
     base = absolute(urlsplit(source)._replace(query="", fragment="").geturl() if web else source).rpartition("/")[0]
     try:
         for number, row in enumerate(_rows(source, column), 1):
@@ -52,7 +52,7 @@ def list_manifest(source: str, column: str, met: Callable[[str], None]) -> Itera
                 continue
             path = row.get(column)
             if not isinstance(path, str) or not path.strip():
-                yield _unusable(name, f"The row has no {column}. Give it a path or an address.")
+                yield _unusable(name, f"The row's column {column} is empty. Give it a path or an address.")
                 continue
             for extra in sorted(row.keys() - {column, VERSION_COLUMN} - told):
                 told.add(extra)
@@ -63,12 +63,14 @@ def list_manifest(source: str, column: str, met: Callable[[str], None]) -> Itera
     except RequestError:
         raise
     except FileNotFoundError as error:
-        raise RequestError(f"There is no {source}.") from error
+        raise RequestError(f"There is no {source}. Check the address.") from error
     except UnicodeDecodeError as error:
-        raise RequestError(f"{source} is not in UTF-8. Save it anew in UTF-8.") from error
-    except Exception as error:  # each file system and each format raises what its library does
-        text = " ".join(str(error).split()) or type(error).__name__
-        raise RequestError(f"{source} cannot be read as a manifest: {text[:200]}.") from error
+        raise RequestError(f"{source} is not in UTF-8. Save it again in UTF-8.") from error
+    except Exception as error:  # each file system and each format has its own errors
+        text = (" ".join(str(error).split()) or type(error).__name__)[:200].rstrip(".")
+        raise RequestError(
+            f"{source} cannot be read as a manifest: {text}. Save it again as CSV, JSON Lines or Parquet."
+        ) from error
 
 
 def _unusable(name: str, error: str) -> Listed:
@@ -76,7 +78,7 @@ def _unusable(name: str, error: str) -> Listed:
 
 
 def _named(path: str, base: str, inputs: dict[str, Any], version: Any) -> Listed:
-    """Return the picture of a manifest's row; a relative path is meant from the manifest's own folder."""
+    """Return the picture of a manifest's row; a relative path is relative to the manifest's folder."""
     more: dict[str, Any] = {"inputs": inputs}
     if is_local(path) and is_local(base):
         found = local_file(os.path.join(base, local_path(path)), path, source=as_text(path), **more)
@@ -90,7 +92,7 @@ def _named(path: str, base: str, inputs: dict[str, Any], version: Any) -> Listed
 
 
 def _rows(source: str, column: str) -> Iterator[dict[str, Any] | str]:
-    """Yield a manifest's rows; for one that cannot be read, a sentence."""
+    """Yield a manifest's rows; for a row that cannot be read, an error message."""
     fs, path = file_system(absolute(source))
     name = manifest_name(source).lower()
     if name.endswith(".parquet"):
@@ -120,7 +122,7 @@ def _csv_rows(source: str, column: str, text: io.TextIOBase) -> Iterator[dict[st
     width = len(reader.fieldnames or [])
     for row in reader:
         if None in row:
-            yield f"The row has more than the {width} cells of the first line. Put text with a comma in quotes."
+            yield f"The row has more cells than the {width} of the first line. Put text with a comma in quotes."
         else:
             yield {name: value for name, value in row.items() if value}
 
@@ -133,19 +135,19 @@ def _json_rows(text: io.TextIOBase) -> Iterator[dict[str, Any] | str]:
             row = json.loads(line)
         except ValueError:
             row = None
-        yield row if isinstance(row, dict) else "The row is no JSON object. Write one object per line."
+        yield row if isinstance(row, dict) else "The row is not a JSON object. Write one object per line."
 
 
 def _check_columns(source: str, column: str, names: Sequence[str]) -> None:
     if column not in names:
         raise RequestError(
-            f"{source} has no column {column}; it has {', '.join(names) or 'none'}. "
-            "Name its column of paths by --column."
+            f"{source} has no column {column}; its columns are {', '.join(names) or 'none'}. "
+            "Name the column of paths with --column."
         )
 
 
 def _value(name: str, value: Any) -> Any:
-    """Return a cell as the request wants it; text becomes a number where one is meant. None is an empty cell."""
+    """Return a cell as the input's kind, a number for instance; none if the cell is empty."""
     if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
         return None
     if name == "aspect_ratio" and isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Rows on their way into the table."""
+"""Collects new rows and appends them to the table in batches."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from crop_core.batch.progress import Progress, Summary
 from crop_core.batch.table import Table
 from crop_core.batch.table_schema import NUMBER, SCHEMA
 
-# Rows are made to last when so many wait, or after so long: a hundredth of the run, within these bounds.
+# Rows are written once this many wait, or after a hundredth of the run's time, within these bounds.
 FLUSH_ROWS = 5_000
 FLUSH_S = (10.0, 60.0)
 
 
 class NewRows:
-    """Rows on their way into the table."""
+    """The rows that are not in the table yet."""
 
     def __init__(self, table: Table, ledger: Ledger, summary: Summary, progress: Progress) -> None:
         self._table, self._ledger, self._summary, self._progress = table, ledger, summary, progress
         self._waiting: list[Any] = []
-        self._number = 0  # of rows that wait
+        self._number = 0  # how many rows wait
         self._start = self._flushed = time.monotonic()
 
     def add(self, rows: Any) -> None:
-        """Take the rows that a worker sent; one that is there already is left out."""
+        """Add the rows that a worker sent, except rows of pictures that have one already."""
         import pyarrow as pa
 
         fresh = [self._ledger.did(number) for number in rows.column(NUMBER).to_pylist()]
@@ -46,7 +46,7 @@ class NewRows:
             self.flush()
 
     def flush(self) -> None:
-        """Make the rows last."""
+        """Write the waiting rows to the table."""
         import pyarrow as pa
 
         waiting, number = self._waiting, self._number

@@ -1,4 +1,4 @@
-"""What the batch command asks for."""
+"""The options of the batch command."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the command asks for.
+    """The options of the batch command.
 
     Attributes:
         sources: Folders, globs, manifests and pictures.
         out: A folder or a bucket.
-        inputs: The request's inputs, for all pictures that bring none of their own.
+        inputs: The inputs for all pictures; a picture's own inputs override them.
         endings: The endings that make a file in a folder a picture, in lower case.
         column: A manifest's column of paths.
         device: Where the networks run.
         dry_run: Decide where to cut, write no crops.
         sidecars: The endings of files beside a picture that are copied beside its crops.
         address: A Ray cluster's address; this machine alone when none.
-        workers: How many; as many as fit when none.
+        workers: How many workers; as many as fit when none.
         cores: Whole cores, and PyTorch threads, of each worker.
-        retry_failed: Try pictures again that failed, whatever the error was.
-        log_json: Tell the progress in JSON, a line each.
+        retry_failed: Retry pictures that failed, whatever the error was.
+        log_json: Print the progress as lines of JSON.
     """
 
     sources: Sequence[str]

@@ -1,4 +1,4 @@
-"""How far a run is: for people on a terminal, in a log file, or as JSON for programs."""
+"""Prints a run's progress: for people on a terminal or in a log file, or as JSON for programs."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-LINE_EVERY_S = 30.0  # where there is no terminal to draw a bar on
+LINE_EVERY_S = 30.0  # without a terminal to draw a bar on
 EVENT_EVERY_S = 10.0
-LISTED_AT_ONCE = 1_000  # pictures; the clock is not asked for each
-MOST_REASONS = 200  # kinds of failure that are told apart
+LISTED_AT_ONCE = 1_000  # pictures between two looks at the clock
+MOST_REASONS = 200  # kinds of failure that are counted separately
 SHOWN_REASONS = 20
 
 
 @dataclass(slots=True)
 class Summary:
-    """What came of a run.
+    """The counts of a run.
 
     Attributes:
         total: Pictures that the sources name.
-        repeated: Times that a picture was named again with the same request.
+        repeated: How often a picture was named again with the same request.
         kept: Pictures that an earlier run did.
-        done: Pictures that this run did, failed ones among them.
-        failed: Pictures without crops because of an error, of this run and of earlier ones.
+        done: Pictures that this run did, including failed ones.
+        failed: Pictures that failed, in this run and in earlier ones.
         crops: Crops that this run made.
-        seconds: From the end of the listing to the last picture, Ray's start among them.
+        seconds: From the end of the listing to the last picture, including Ray's start.
         starting_seconds: How much of that passed before the first pictures were done.
-        reasons: How often each kind of error came, in this run and in earlier ones; a kind is a type and a message
-            without its numbers.
+        reasons: How often each kind of error came, in this run and in earlier ones; a kind is an error's type and its
+            message without the numbers.
         finished: Whether nothing is left to do.
     """
 
@@ -49,13 +49,13 @@ class Summary:
     finished: bool = False
 
     def count(self, crops: int, error: dict[str, str] | None) -> None:
-        """Take a picture that this run did into account."""
+        """Count a picture that this run did."""
         self.done += 1
         self.crops += crops
         self._count_error(error)
 
     def count_kept(self, error: dict[str, str] | None) -> None:
-        """Take a picture that an earlier run did into account."""
+        """Count a picture that an earlier run did."""
         self.kept += 1
         self._count_error(error)
 
@@ -78,24 +78,24 @@ class Summary:
         return self.total - self.kept - self.done
 
     def text(self, table: str) -> str:
-        """Return the summary as people read it.
+        """Return the summary as text for people.
 
         Args:
-            table: Where the table of results lies.
+            table: The address of the table of results.
         """
         lines = [f"{_pictures(self.total)}: {self.done:,} done now, {self.kept:,} before, {self.failed:,} failed."]
         if self.repeated:
-            lines.append(f"{self.repeated:,} more were named twice with the same inputs and count once.")
+            lines.append(f"{self.repeated:,} more were named again with the same inputs and count once.")
         if self.done:
             lines.append(f"{self.crops:,} crops in {_span(self.seconds)}, {self.rate:.1f} pictures a second.")
         lines += [f"  {number:,} x {reason}" for reason, number in self.reasons.most_common(SHOWN_REASONS)]
         lines.append(f"The table of results is {table}.")
         if not self.finished:
-            lines.append(f"{_pictures(self.left)} left: the same command goes on from here.")
+            lines.append(f"{_pictures(self.left)} left. Run the same command again to do them.")
         return "\n".join(lines)
 
     def event(self) -> dict[str, Any]:
-        """Return the summary as programs read it."""
+        """Return the summary as values for programs."""
         return {
             "total": self.total,
             "repeated": self.repeated,
@@ -113,11 +113,11 @@ class Summary:
 
 
 class Progress:
-    """Tells how far a run is.
+    """Prints a run's progress.
 
     Args:
-        stream: Where it is told.
-        as_json: One JSON object per line, with `time` and `event`; else words, and a bar on a terminal.
+        stream: Where to print.
+        as_json: Print one JSON object per line, with `time` and `event`; else text, and a bar on a terminal.
     """
 
     def __init__(self, stream: TextIO, as_json: bool) -> None:
@@ -127,20 +127,20 @@ class Progress:
         self._last = time.monotonic()
 
     def event(self, event: str, **values: Any) -> None:
-        """Write a line for programs; nothing where people read."""
+        """Print a line for programs; nothing if the output is for people."""
         if self._json:
             now = datetime.now(UTC).isoformat(timespec="milliseconds")
             self._write(json.dumps({"time": now, "event": event, **values}))
 
     def note(self, text: str) -> None:
-        """Say a sentence."""
+        """Print a sentence."""
         if self._json:
             self.event("note", message=text)
         else:
             self._write(f"crop-core: {text}")
 
     def listing(self, number: int) -> None:
-        """Say how many pictures are listed so far, when it is time for that: a bucket's million takes minutes."""
+        """Print now and then how many pictures are listed so far: listing a large bucket takes minutes."""
         if number % LISTED_AT_ONCE or not self._is_time():
             return
         if self._json:
@@ -149,13 +149,13 @@ class Progress:
             self._write(f"crop-core: {number:,} pictures listed so far")
 
     def start(self, to_do: int) -> None:
-        """Begin to count."""
+        """Start the bar, or the clock for the lines."""
         self._last = time.monotonic()
         if not self._json and self._stream.isatty() and to_do:
             self._bar = tqdm(total=to_do, unit="picture", file=self._stream, smoothing=0.05, dynamic_ncols=True)
 
     def show(self, summary: Summary, new: int) -> None:
-        """Show how far it is, when it is time for that.
+        """Update the bar, or print a line if the last one is old enough.
 
         Args:
             summary: The counts so far.

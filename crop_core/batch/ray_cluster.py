@@ -1,4 +1,4 @@
-"""Ray: started or joined, its pool of workers, and a terminal that it does not write to."""
+"""Starts or joins Ray, runs its pool of workers, and keeps its output off the terminal."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from crop_core.batch.worker import WORK, Settings, Worker
 from crop_core.errors import CropError, RequestError
 from crop_core.threads import usable_cores
 
-# While a picture's decoding and encoding keep a core busy, its network keeps the GPU busy for a fraction of that.
+# Decoding and encoding a picture take a core much longer than its networks take the GPU, so workers share a GPU.
 WORKERS_PER_GPU = 4
 WORKER_MEMORY = 2**30  # bytes; PyTorch, the networks and a 50-megapixel photo
-STORE_MEMORY = 256 * 2**20  # bytes of this machine for what is on its way; Ray puts the rest on the disk
+STORE_MEMORY = 256 * 2**20  # bytes of this machine's memory for blocks in transit; Ray puts the rest on the disk
 
 
 class RunError(CropError, RuntimeError):
@@ -31,10 +31,10 @@ class RunError(CropError, RuntimeError):
 
 
 def pool(resources: dict[str, float], options: Options) -> tuple[int, float]:
-    """Return how many workers there are to be, and what part of a GPU each has.
+    """Return how many workers to start, and which fraction of a GPU each gets.
 
     Raises:
-        RequestError: The cluster has no room for one.
+        RequestError: The cluster has too few cores, or no GPU.
     """
     cores, gpus = int(resources.get("CPU", 0)) // options.cores, int(resources.get("GPU", 0))
     if options.device in ("cpu", "mps"):
@@ -59,7 +59,7 @@ def pool(resources: dict[str, float], options: Options) -> tuple[int, float]:
 def cropped(
     ray: Any, pictures: list[tuple[int, dict[str, Any]]], most: int, workers: int, share: float, settings: Settings
 ) -> Iterator[Any]:
-    """Yield the rows of the pictures block by block, as they come; those of a worker that died are missing.
+    """Yield the pictures' rows block by block, as they come; the blocks of a worker that died are missing.
 
     Raises:
         CropError: The workers cannot load the model.
@@ -68,18 +68,18 @@ def cropped(
     blocks = math.ceil(len(pictures) / min(most, math.ceil(len(pictures) / workers)))
     items = [{NUMBER: number, WORK: json.dumps(work)} for number, work in pictures]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Ray's, about max_task_retries, for which it has no other way yet
+        warnings.simplefilter("ignore")  # Ray warns about max_task_retries, but offers nothing else yet
         data = ray.data.from_items(items, override_num_blocks=blocks).map_batches(
             Worker,
-            batch_size=None,  # a block as it is
+            batch_size=None,  # one block at a time, whole
             batch_format="pyarrow",
-            # A block that waits at a worker dies with it; so where one may kill its worker none waits.
+            # A block that waits at a worker is lost with it. So in the passes that may kill a worker no block waits.
             compute=ray.data.ActorPoolStrategy(size=min(workers, blocks), max_tasks_in_flight_per_actor=min(most, 2)),
             fn_constructor_args=(settings,),
             num_cpus=settings.threads,
             num_gpus=share,
             max_restarts=-1,
-            # A block that a worker dies of would be tried for ever; and one of a lost machine would wait for a machine.
+            # Ray would retry for ever a block that kills its worker, or one whose machine is lost.
             max_task_retries=0,
         )
     try:
@@ -90,20 +90,20 @@ def cropped(
             if isinstance(cause, CropError):
                 raise cause from error
             cause = getattr(cause, "cause", None) or cause.__cause__
-        raise RunError(f"Ray stopped: {_first_line(error)}. The same command goes on from here.") from error
+        raise RunError(f"Ray stopped: {_first_line(error)}. Run the same command again to do the rest.") from error
 
 
 @contextmanager
 def started_ray(options: Options) -> Iterator[Any]:
-    """Yield Ray, started on this machine or joined to the cluster, and quiet.
+    """Yield Ray, started on this machine or connected to the cluster, with its own output turned off.
 
     Raises:
-        RunError: It does not start.
+        RunError: Ray does not start.
     """
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # or it calls home
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # or Ray reports its usage to its makers
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
-    if options.address is None:  # its ports are open to the network, and who may talk to them may run anything
+    if options.address is None:  # Ray's ports are open to the network, and without a token anyone could run code there
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     import ray
     import ray.data
@@ -117,17 +117,17 @@ def started_ray(options: Options) -> Iterator[Any]:
         }
     try:
         ray.init(address=options.address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
-    except Exception as error:  # whatever it is, there is no Ray
+    except Exception as error:  # whatever the error is, Ray cannot be used
         if options.address is None:
             raise RunError(f"Ray does not start here: {_first_line(error)}.") from error
         raise RunError(
-            f"The cluster at {options.address} cannot be joined: {_first_line(error)}. Start it with `ray start`, with "
-            "this version of Ray; where it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN here too."
+            f"The cluster at {options.address} cannot be joined: {_first_line(error)}. Start it with `ray start` and "
+            "this version of Ray. If it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN here too."
         ) from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    context.max_errored_blocks = -1  # the ledger knows what is missing
+    context.max_errored_blocks = -1  # go on after lost blocks: the ledger knows what is missing
     try:
         yield ray
     finally:
@@ -141,9 +141,9 @@ def _first_line(error: BaseException) -> str:
 
 @contextmanager
 def own_terminal() -> Iterator[tuple[TextIO, TextIO]]:
-    """Yield the terminal's output and error streams for us alone; what Ray says goes to a file.
+    """Yield the terminal's output and error streams for us alone; Ray's output goes to a file.
 
-    Ray's processes and its C++ core write to the descriptors 1 and 2, past Python and its settings.
+    Ray's processes and its C++ core write to the descriptors 1 and 2 directly, past Python.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -160,7 +160,7 @@ def own_terminal() -> Iterator[tuple[TextIO, TextIO]]:
             yield out, err
         except RunError as error:
             keep = True
-            raise RunError(f"{error} What Ray said is in {log}.") from error
+            raise RunError(f"{error} Ray's own output is in {log}.") from error
         finally:
             if not keep:
                 os.unlink(log)

@@ -1,4 +1,4 @@
-"""Pictures in object stores and on the web."""
+"""Lists pictures in object stores and on the web."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from crop_core.batch.listed import Listed
 from crop_core.batch.storage import WEB, file_system, join, protocol_of
 from crop_core.errors import RequestError
 
-LISTED_AT_ONCE = 1_000  # objects; S3 sends no more in one answer
+LISTED_AT_ONCE = 1_000  # objects; the most that S3 sends in one answer
 
 
 def list_remote(source: str, out: str, endings: Sequence[str], many: bool) -> Iterator[Listed]:
-    """Yield the pictures of an address; as `list_sources`, `many` where there are other sources."""
+    """Yield the pictures of an address. Arguments as `list_sources`; `many` says whether there are other sources."""
     fs, path = file_system(source)
     if protocol_of(source) in WEB:
         yield Listed(source, source, web_folder(source))
@@ -48,21 +48,22 @@ def list_remote(source: str, out: str, endings: Sequence[str], many: bool) -> It
     except RequestError:
         raise
     except FileNotFoundError as error:
-        raise RequestError(f"There is no {source}.") from error
-    except Exception as error:  # each file system raises what its library does
-        raise RequestError(f"{source} cannot be listed: {error}.") from error
+        raise RequestError(f"There is no {source}. Check the address.") from error
+    except Exception as error:  # each file system has its own errors
+        text = (" ".join(str(error).split()) or type(error).__name__)[:200].rstrip(".")
+        raise RequestError(f"{source} cannot be listed: {text}. Check the address and the credentials.") from error
     if not count and is_glob(source):
-        raise RequestError(f"No object is named like {source}.")
+        raise RequestError(f"No object matches {source}. Check the pattern.")
 
 
 def _objects(fs: Any, path: str) -> Iterator[dict[str, Any]]:
-    """Yield the objects below a prefix: of S3 as they come, else one folder of its first level after the other."""
+    """Yield the objects below a prefix: on S3 page by page, on other stores one top-level folder after the other."""
     if hasattr(fs, "_iterdir"):
         bucket, key, _ = fs.split_path(path)
         found = False
         for info in _s3_objects(fs, bucket, f"{key.rstrip('/')}/" if key else ""):
             found = True
-            if not info["name"].endswith("/"):  # a folder, as some tools make them
+            if not info["name"].endswith("/"):  # some tools make such objects for folders
                 yield info
         if not found:
             raise FileNotFoundError(path)
@@ -75,20 +76,20 @@ def _objects(fs: Any, path: str) -> Iterator[dict[str, Any]]:
             yield entry
         else:
             yield from (info for _, info in sorted(fs.find(entry["name"], detail=True).items()))
-            fs.invalidate_cache()  # or the listing would stay in memory
+            fs.invalidate_cache()  # otherwise the listing stays in memory
 
 
 def _objects_like(fs: Any, pattern: str) -> Iterator[dict[str, Any]]:
-    """Yield the objects that a glob means: of S3 as they come, else all at once."""
+    """Yield the objects that match a glob: on S3 page by page, on other stores all at once."""
     matches = glob_pattern(pattern)
     if not hasattr(fs, "_iterdir"):
         yield from (info for info in fs.glob(pattern, detail=True).values() if info["type"] == "file")
         return
     bucket, key, _ = fs.split_path(pattern)
     if is_glob(bucket):
-        raise ValueError("a bucket's name takes no wildcards")
+        raise ValueError("the name of a bucket cannot have wildcards")
     start = re.split(r"[*?[]", key)[0]
-    # What lies deeper is not listed where the wildcards are in the last part alone.
+    # If only the last part has wildcards, deeper folders need not be listed.
     delimiter = "" if "/" in key[len(start) :] or "**" in key else "/"
     for info in _s3_objects(fs, bucket, start, delimiter):
         if info["type"] == "file" and not info["name"].endswith("/") and matches.match(info["name"]):
@@ -96,7 +97,7 @@ def _objects_like(fs: Any, pattern: str) -> Iterator[dict[str, Any]]:
 
 
 def _s3_objects(fs: Any, bucket: str, prefix: str, delimiter: str = "") -> Iterator[dict[str, Any]]:
-    """Yield what S3 lists, a page in memory at a time; s3fs's own listing keeps all of it."""
+    """Yield what S3 lists, with one page in memory at a time; s3fs's own listing keeps all pages."""
     listing = fs._iterdir(bucket, delimiter=delimiter, prefix=prefix)
 
     async def page() -> list[dict[str, Any]]:

@@ -1,8 +1,8 @@
-"""A run: what there is to crop, through Ray Data's actor pool, into the table.
+"""A run of `crop-core batch`: lists the pictures, crops them with Ray Data's actor pool, and fills the table.
 
-The ledger, not Ray, knows what is done. A block of pictures whose worker died is handed out
-again in a later pass, one picture at a time, so that the picture that kills its worker is found
-and costs nobody else.
+The ledger, not Ray, knows what is done. If a worker dies, its block of pictures is handed out again in
+a later pass, one picture at a time. So the picture that kills its worker is found, and no other
+picture fails with it.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from crop_core.photo.limits import PREFIX, limits
 from crop_core.request import CropRequest, inputs
 from crop_core.result import failed_record
 
-# Pictures that go to a worker at once: what a worker that dies takes with it. After that, one at a time.
+# How many pictures a worker gets at once, in each pass. A worker that dies loses them all, so later passes give it one.
 PASSES = (8, 1, 1)
-# Pictures that are handed to Ray at once, for the memory that they take there: about 1 KB each.
+# How many pictures Ray gets at once: each takes about 1 KB of its memory.
 ROUND_PER_WORKER = 10_000
 ROUND = (100_000, 1_000_000)
 
@@ -39,13 +39,13 @@ class WorkerError(CropError, RuntimeError):
 
 
 def run_batch(options: Options) -> int:
-    """Crop what is missing and return the command's exit status: 0, 1 when some failed, 130 when it was stopped.
+    """Crop what is missing and return the command's exit status: 0, 1 if some failed, 130 if it was stopped.
 
     Raises:
         CropError: A source, the request, OUT or the cluster cannot be used.
     """
     request = CropRequest.from_inputs(**options.inputs)
-    limits()  # one that makes no sense would be every picture's error
+    limits()  # raises here for a bad environment variable; otherwise every picture would fail with it
     for name, number in (("workers", options.workers), ("cores-per-worker", options.cores)):
         if number is not None and number < 1:
             raise RequestError(f"--{name} is at least 1, got {number}.")
@@ -68,7 +68,7 @@ def run_batch(options: Options) -> int:
                     progress.close()
                     rows.flush()
                 table.finish(ledger, summary.left == 0)
-        except KeyboardInterrupt:  # before there was anything to keep, or a second time
+        except KeyboardInterrupt:  # stopped before there was anything to keep, or stopped twice
             stopped = True
         finally:
             progress.close()
@@ -92,10 +92,10 @@ def _plan(
 
     def met(column: str) -> None:
         if column not in inputs():
-            progress.note(f"the manifest's column {column} is no input of crop-core and is not used.")
+            progress.note(f"the manifest's column {column} is not an input of crop-core and is ignored.")
         elif column in given:
             option = "--" + column.replace("_", "-")
-            progress.note(f"the manifest's column {column} counts before {option}, which is for its empty cells.")
+            progress.note(f"the manifest's column {column} overrides {option}, which counts only for empty cells.")
 
     pictures = list_sources(options.sources, options.out, options.endings, options.column, met)
     for number, listed in enumerate(pictures, 1):
@@ -105,7 +105,7 @@ def _plan(
     summary.total, to_do = ledger.counts()
     summary.repeated = ledger.repeated
     if not summary.total:
-        raise RequestError(f"{' and '.join(options.sources)} hold no pictures.")
+        raise RequestError(f"There are no pictures in {' and '.join(options.sources)}. Check the path and the endings.")
     for error in ledger.kept():
         summary.count_kept(error)
     progress.event("plan", total=summary.total, to_do=to_do, kept=summary.kept, repeated=summary.repeated)
@@ -150,13 +150,16 @@ def _work(
 
 
 def _refuse_hopeless(ledger: Ledger, rows: NewRows) -> None:
-    """Make rows of the pictures whose request makes no sense, without a worker."""
+    """Add a row for each picture whose request is invalid, without using a worker."""
     while works := ledger.hopeless(FLUSH_ROWS):
         rows.add(_failed([(number, work, RequestError(work["error"])) for number, work in works]))
 
 
 def _give_up(pictures: list[tuple[int, dict[str, Any]]], rows: NewRows) -> None:
-    died = f"The worker's process died while it had this picture, {len(PASSES)} times. Try the picture by itself."
+    died = (
+        f"The worker's process died {len(PASSES)} times while it had this picture, perhaps for lack of memory. "
+        "Crop it by itself, or make it smaller."
+    )
     if pictures:
         rows.add(_failed([(number, work, WorkerError(died)) for number, work in pictures]))
 

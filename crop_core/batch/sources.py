@@ -1,6 +1,6 @@
-"""What there is to crop: folders, globs, manifests and single pictures, on disks and object stores.
+"""Lists the pictures to crop: folders, globs, manifests and single pictures, on disks and object stores.
 
-Everything is a stream; nothing is opened but manifests, and no picture is looked at.
+Pictures are yielded one by one, and only manifests are opened.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ def list_sources(
 
     Args:
         sources: Folders, globs, manifests and pictures.
-        out: Where the crops go; what lies there is no source.
+        out: Where the crops go; pictures in it are left out.
         endings: The endings that make a file in a folder a picture, in lower case.
         column: A manifest's column of paths.
-        met: Told once the name of each column that a manifest has beside those of the paths and versions.
+        met: Called once with the name of each further column of a manifest, except `version`.
 
     Raises:
-        RequestError: A source is not there, or a manifest is none.
+        RequestError: A source does not exist, or a manifest cannot be read.
     """
     many = len(sources) > 1
     for source in sources:
@@ -45,6 +45,6 @@ def _check_out(source: str, out: str) -> None:
     inside, outside = absolute(source), absolute(out)
     if inside == outside or inside.startswith(join(outside, "")):
         raise RequestError(
-            f"The crops would go among the pictures: {out} is {source}, or lies above it. "
-            "Choose an OUT beside it or below it."
+            f"The crops would go among the pictures: OUT {out} is the source {source}, or holds it. "
+            "Choose an OUT beside the source or in it."
         )

@@ -1,4 +1,4 @@
-"""The wish to stop: Ctrl-C and SIGTERM."""
+"""Stops a run at Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from contextlib import contextmanager
 
 
 class Stop:
-    """The wish to stop: Ctrl-C, and SIGTERM, by which containers and machines are taken away.
+    """Whether to stop: set by Ctrl-C, or by SIGTERM, which containers and machines get before they end.
 
-    Python drops what a handler raises while an object is taken away or C calls back, and Ray does both
-    all the time; so the wish is kept, and asked for at every step.
+    Exceptions raised in a signal handler can be lost in `__del__` or in C callbacks, and Ray has many of
+    both. So the handler also sets a flag, which is checked at every step.
     """
 
     def __init__(self) -> None:
-        """Wish for nothing yet."""
+        """Begin without a signal."""
         self._wished = False
         self._signals = [signal.SIGTERM]
-        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as a shell asks of what runs in the background
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a shell ignores it for background jobs
             self._signals.append(signal.SIGINT)
 
     def listen(self) -> None:
-        """Take the signals, also from whoever took them in the meantime, as Ray does when it starts."""
+        """Handle the signals. Call it again after Ray has started, since Ray installs its own handlers."""
         for number in self._signals:
             signal.signal(number, self)
 
     def __call__(self, *_: object) -> None:
-        """Stop now if what runs can be stopped, else at the next step.
+        """Handle a signal: stop now, or at the next `check` if the exception is lost.
 
         Raises:
             KeyboardInterrupt: Always.
@@ -36,10 +36,10 @@ class Stop:
         raise KeyboardInterrupt
 
     def check(self) -> None:
-        """Go on unless there is a wish to stop.
+        """Go on unless a signal came.
 
         Raises:
-            KeyboardInterrupt: There is.
+            KeyboardInterrupt: One came.
         """
         if self._wished:
             raise KeyboardInterrupt
@@ -47,7 +47,7 @@ class Stop:
 
 @contextmanager
 def interruptible() -> Iterator[Stop]:
-    """Yield the wish to stop, which both signals set until the block ends."""
+    """Yield a `Stop` that handles both signals until the block ends."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     stop = Stop()
     stop.listen()

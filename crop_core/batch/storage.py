@@ -1,7 +1,7 @@
-"""Addresses of files: a local path, or what fsspec knows (`s3://`, `gs://`, `https://`).
+"""Reads and writes files by address: a local path, or one of fsspec's (`s3://`, `gs://`, `https://`).
 
-A file is written whole or not at all: on a disk it is made aside and renamed, and an object store
-shows an object when all of it has arrived.
+A file is written whole or not at all. On a disk it is written under a temporary name and renamed; an
+object store shows an object only once it is complete.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from crop_core.errors import CropError, RequestError
 from crop_core.photo.limits import check_bytes, limits
 
 WEB = ("http", "https")
-# fsspec knows forty more. Some lack a package and end in its traceback; none of them is tested here.
+# fsspec has forty more. They are untested here, and some fail with a traceback for lack of a package.
 PROTOCOLS = ("file", "s3", "s3a", "gs", "gcs", *WEB)
-TRIES = 3  # of reading or writing one file, against a network's moods
-PAUSE_S = 1.0  # before the second try; twice as long before the third
+TRIES = 3  # of reading or writing one file, since networks fail now and then
+PAUSE_S = 1.0  # before the first retry; twice as long before the second
 
 Result = TypeVar("Result")
 
 
 class SourceError(CropError, OSError):
-    """A picture cannot be read where it lies; another time it may."""
+    """A picture cannot be read from its source; a retry may help."""
 
 
 class TargetError(CropError, OSError):
-    """A result cannot be written; another time it may."""
+    """A result cannot be written; a retry may help."""
 
 
 def protocol_of(address: str) -> str:
-    """Return the part before ``://``; ``file`` where there is none."""
+    """Return the part before ``://``; ``file`` if there is none."""
     head, mark, _ = address.partition("://")
     return head.lower() if mark and head.isalnum() else "file"
 
@@ -48,18 +48,18 @@ def is_local(address: str) -> bool:
 
 
 def file_system(address: str) -> tuple[Any, str]:
-    """Return fsspec's file system for the address, and the address as that one spells it.
+    """Return fsspec's file system for the address, and the path in it.
 
     Raises:
-        RequestError: The protocol is none of `PROTOCOLS`, or its package is missing.
+        RequestError: The protocol is not one of `PROTOCOLS`, or its package is missing.
     """
     protocol = protocol_of(address)
     if protocol not in PROTOCOLS:
         raise RequestError(
-            f"{protocol}:// is no kind of address that is read or written here. Use a path, s3://, gs:// or https://."
+            f"Addresses with {protocol}:// are not read or written here. Use a path, s3://, gs:// or https://."
         )
     try:
-        # Not fsspec's own parsing of addresses: it takes :: in a file's name for a chain of file systems.
+        # fsspec's own parsing of addresses would take :: in a file's name for a chain of file systems.
         fs = fsspec.filesystem(protocol)
         return fs, str(fs._strip_protocol(address))
     except (ValueError, ImportError) as error:
@@ -69,7 +69,7 @@ def file_system(address: str) -> tuple[Any, str]:
 
 
 def absolute(address: str) -> str:
-    """Return the address with a local path made absolute, so that every worker means the same file."""
+    """Return the address, a local path made absolute, so that it means the same file for every worker."""
     if not is_local(address):
         return address.rstrip("/")
     return os.path.abspath(local_path(address))
@@ -79,7 +79,7 @@ def output_address(out: str) -> str:
     """Return where crops go, as `absolute` does.
 
     Raises:
-        RequestError: It is on the web, which takes no files.
+        RequestError: The address is on the web, where no files can be written.
     """
     if protocol_of(out) in WEB:
         raise RequestError(f"Crops cannot be written to {protocol_of(out)}://. Choose a folder, s3:// or gs://.")
@@ -100,21 +100,21 @@ def join(folder: str, name: str) -> str:
 
 
 def read_bytes(address: str, size: int | None = None) -> bytes:
-    """Return the bytes of a picture; one beyond `limits.Limits.max_bytes` is not read.
+    """Return the bytes of a picture, if they are at most `limits.Limits.max_bytes`.
 
     Args:
-        address: Where it lies.
-        size: Its length in bytes, where a listing told.
+        address: The picture's address.
+        size: Its length in bytes, if a listing gave it.
 
     Raises:
         ImageError: The file is too large.
-        SourceError: It cannot be read.
+        SourceError: The file cannot be read.
     """
     try:
         if is_local(address):
             status = os.stat(address)
             if not stat.S_ISREG(status.st_mode):
-                raise SourceError("It is no file but a folder, a pipe or a device. Name a picture file.")
+                raise SourceError("This is a folder, a pipe or a device, not a file. Name a picture file.")
             check_bytes(status.st_size)
             with open(address, "rb") as file:
                 return file.read()
@@ -123,17 +123,17 @@ def read_bytes(address: str, size: int | None = None) -> bytes:
     except CropError:
         raise
     except FileNotFoundError as error:
-        raise SourceError("The file is not there.") from error
+        raise SourceError("The file is not there. Check its address.") from error
     except PermissionError as error:
-        raise SourceError(f"The file may not be read: {_reason(error)}.") from error
-    except Exception as error:  # each file system raises what its library does
-        raise SourceError(f"The file cannot be read: {_reason(error)}.") from error
+        raise SourceError(f"The file may not be read: {_reason(error)}. Check its permissions.") from error
+    except Exception as error:  # each file system has its own errors
+        raise SourceError(f"The file cannot be read: {_reason(error)}. Check its address, or try again.") from error
 
 
 def _fetched(fs: Any, path: str, size: int | None) -> bytes:
     if protocol_of(path) in WEB:
-        # A server need not say how long its answer is, so it is read as a stream, up to the limit.
-        # (Told a size, fsspec leaves out a request that makes every trouble look like a missing file.)
+        # A server need not say how long its answer is, so the answer is read as a stream, up to the limit.
+        # Without a size fsspec first sends a request that turns every error into a missing file.
         with fs.open(path, "rb", block_size=0, size=1) as stream:
             pieces, length, most = [], 0, limits().max_bytes
             while length <= most and (piece := stream.read(2**20)):
@@ -148,15 +148,15 @@ def _fetched(fs: Any, path: str, size: int | None) -> bytes:
 
 
 def write_bytes(address: str, data: bytes, aside: str) -> None:
-    """Write a file whole or not at all; its folder is made where it is missing.
+    """Write a file whole or not at all; its folder is made if it is missing.
 
     Args:
-        address: Where it goes.
-        data: All of it.
-        aside: On a disk, the folder in which it is made first; on the same disk.
+        address: The file's address.
+        data: All of its bytes.
+        aside: The folder for temporary files, on the same disk; unused on an object store.
 
     Raises:
-        TargetError: It cannot be written.
+        TargetError: The file cannot be written.
     """
     try:
         if not is_local(address):
@@ -175,12 +175,14 @@ def write_bytes(address: str, data: bytes, aside: str) -> None:
                 os.unlink(part)
     except CropError:
         raise
-    except Exception as error:  # each file system raises what its library does
-        raise TargetError(f"The file cannot be written: {_reason(error)}.") from error
+    except Exception as error:  # each file system has its own errors
+        raise TargetError(
+            f"The file cannot be written: {_reason(error)}. Check OUT's permissions and free space."
+        ) from error
 
 
 def remove(address: str) -> None:
-    """Remove a file, or a folder with all that is in it; one that is not there is no error.
+    """Remove a file, or a folder and everything in it; nothing happens if it is not there.
 
     Raises:
         TargetError: It cannot be removed.
@@ -190,15 +192,15 @@ def remove(address: str) -> None:
         fs.rm(path, recursive=True)
     except FileNotFoundError:
         return
-    except Exception as error:  # each file system raises what its library does
-        raise TargetError(f"The file cannot be removed: {_reason(error)}.") from error
+    except Exception as error:  # each file system has its own errors
+        raise TargetError(f"The file cannot be removed: {_reason(error)}. Check OUT's permissions.") from error
 
 
 def names_in(folder: str) -> list[str]:
-    """Return the names of a folder's own files; none where there is no such folder.
+    """Return the names of the files in a folder, without those below it; none if there is no such folder.
 
     Raises:
-        TargetError: They cannot be listed.
+        TargetError: The files cannot be listed.
     """
     try:
         if is_local(folder):
@@ -206,16 +208,22 @@ def names_in(folder: str) -> list[str]:
                 return [entry.name for entry in entries if entry.is_file()]
         fs, path = file_system(folder)
         objects = _retried(lambda: fs.ls(path, detail=True, refresh=True))
-        fs.invalidate_cache(path)  # of a million folders the listings would stay
+        fs.invalidate_cache(path)  # otherwise the listings of all folders stay in memory
         return [str(found["name"]).rpartition("/")[2] for found in objects if found["type"] == "file"]
     except FileNotFoundError:
         return []
-    except Exception as error:  # each file system raises what its library does
-        raise TargetError(f"The picture's folder cannot be listed: {_reason(error)}.") from error
+    except Exception as error:  # each file system has its own errors
+        raise TargetError(
+            f"The picture's folder in OUT cannot be listed: {_reason(error)}. Check OUT's permissions."
+        ) from error
 
 
 def remove_files(folder: str, names: list[str]) -> None:
-    """Remove these files of a folder, as far as they are there."""
+    """Remove these files of a folder, if they are there.
+
+    Raises:
+        TargetError: One cannot be removed.
+    """
     for name in names:
         try:
             if is_local(folder):
@@ -225,8 +233,10 @@ def remove_files(folder: str, names: list[str]) -> None:
                 fs.rm_file(path)
         except FileNotFoundError:
             continue
-        except Exception as error:  # each file system raises what its library does
-            raise TargetError(f"An old file cannot be removed: {_reason(error)}.") from error
+        except Exception as error:  # each file system has its own errors
+            raise TargetError(
+                f"A file of an earlier run cannot be removed: {_reason(error)}. Check OUT's permissions."
+            ) from error
 
 
 def _retried(action: Callable[[], Result]) -> Result:
@@ -234,13 +244,13 @@ def _retried(action: Callable[[], Result]) -> Result:
         try:
             return action()
         except (FileNotFoundError, PermissionError, CropError):
-            raise  # these stay as they are
-        except Exception:  # noqa: BLE001 (each file system raises what its library does)
+            raise  # a retry cannot help
+        except Exception:  # noqa: BLE001 (each file system has its own errors)
             time.sleep(PAUSE_S * 2**number)
     return action()
 
 
 def _reason(error: Exception) -> str:
-    """Return an error in a few words of one line, without a path of this machine."""
+    """Return an error in one short line, without a path of this machine."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(str(text).split())[:200].rstrip(".")

@@ -1,7 +1,7 @@
-"""The table of results: one row per picture, with the object of detections.json, or its error.
+"""The table of results: one row per picture, with the object of detections.json or the error.
 
-``OUT/results.parquet`` is the table. While a run goes on its rows are kept in files of their own
-below ``OUT/.crop-core``, each written whole; at the end the table is written anew from both.
+The table is ``OUT/results.parquet``. During a run new rows are kept in files of their own below
+``OUT/.crop-core``, each written whole. At the end of the run both are merged into a new table.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from crop_core.version import __version__
 TABLE = "results.parquet"
 STATE = ".crop-core"
 ROWS_AT_ONCE = 2_000
-NEEDED = ("folder", "key", "request", "crops", "error")  # a table that lacks others was written before they came
-READ = (*NEEDED, "address", "sidecars")  # of what earlier runs did
+NEEDED = ("folder", "key", "request", "crops", "error")  # every table has these; older ones lack later columns
+READ = (*NEEDED, "address", "sidecars")  # the columns that are read from earlier runs
 
 
 class Table:
@@ -38,8 +38,8 @@ class Table:
 
     Attributes:
         out: A folder, or an address on an object store.
-        aside: On a disk, where files are made before they are renamed.
-        broken_off: Whether an earlier run was, so that crops may lie in OUT of which no row tells.
+        aside: The folder for files that are written before they are renamed; unused on an object store.
+        broken_off: Whether an earlier run was broken off, so that OUT may hold crops that no row names.
     """
 
     def __init__(self, out: str) -> None:
@@ -55,15 +55,15 @@ class Table:
         self._new = is_local(self.out) and not os.path.lexists(self.out)
 
     def open(self, ledger: Ledger) -> None:
-        """Read what earlier runs did, and make sure that OUT takes files.
+        """Read what earlier runs did, and check that OUT can be written to.
 
         Raises:
-            RequestError: OUT takes none, holds a table that cannot be read, or is another run's.
+            RequestError: OUT cannot be written to, holds a table that cannot be read, or is in use by another run.
         """
         try:
             self._hold()
             remove(self.aside)
-            self._fs.invalidate_cache()  # s3fs would answer as before
+            self._fs.invalidate_cache()  # otherwise s3fs answers from its cache
             self.broken_off = self._fs.exists(file_system(self._mark)[1])
             self._opened = True
             write_bytes(join(self.out, f"{STATE}/probe"), b"crop-core", self.aside)
@@ -71,7 +71,7 @@ class Table:
         except RequestError:
             raise
         except CropError as error:
-            raise RequestError(f"{self.out} cannot be written to: {error} Choose another OUT.") from error
+            raise RequestError(f"OUT {self.out} cannot be used. {error}") from error
         for file in files:
             if not file.endswith(TABLE):
                 self._next = int(file.rpartition("/")[2].split(".")[0]) + 1
@@ -80,18 +80,18 @@ class Table:
                     ledger.saw(row)
 
     def begin(self) -> None:
-        """Take note in OUT that crops are about to be written there.
+        """Leave a mark in OUT that crops are about to be written there.
 
         Raises:
-            TargetError: It cannot be written.
+            TargetError: The mark cannot be written.
         """
         self._begun = True
         write_bytes(self._mark, b"crop-core", self.aside)
 
     def _hold(self) -> None:
-        """Keep other runs out of OUT, where it is a disk: they would overwrite each other's rows.
+        """Lock OUT, if it is on a disk: two runs would overwrite each other's rows.
 
-        The system lets go of it when the process ends, however it ends.
+        The system releases the lock when the process ends, however it ends.
         """
         if not is_local(self.out) or os.name != "posix":
             return
@@ -102,7 +102,7 @@ class Table:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             self._lock = os.open(path, os.O_CREAT | os.O_WRONLY)
         except OSError:
-            return  # whoever writes there next will say what is wrong
+            return  # the next write there reports the error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -110,10 +110,10 @@ class Table:
                 f"Another run is writing to {self.out}. Wait for its end, or choose another OUT."
             ) from error
         except OSError:
-            return  # some disks of a network know no locks
+            return  # some network disks have no locks
 
     def close(self) -> None:
-        """Let other runs have OUT; one in which nothing was begun is left as it was."""
+        """Unlock OUT. If nothing was begun in it, remove what this run made there."""
         if self._opened and not self._begun and not self.broken_off:
             with suppress(CropError, OSError):
                 if not self._files(journal_alone=True):
@@ -125,13 +125,13 @@ class Table:
             self._lock = None
 
     def append(self, rows: pa.Table, ledger: Ledger) -> None:
-        """Keep rows for good: when this returns they are on the disk, and so are the crops of which they tell.
+        """Store rows: when this returns, they and their crops are on the disk.
 
         Raises:
-            TargetError: They cannot be written.
+            TargetError: The rows cannot be written.
         """
         if is_local(self.out):
-            os.sync()  # or a machine that loses its power might keep the row and lose the crops
+            os.sync()  # or a power failure could keep a row and lose its crops
         sink = pa.BufferOutputStream()
         pq.write_table(rows, sink, compression="zstd")
         write_bytes(join(self._journal, f"{self._next:08d}.parquet"), sink.getvalue().to_pybytes(), self.aside)
@@ -141,14 +141,14 @@ class Table:
                 ledger.saw(row)
 
     def finish(self, ledger: Ledger, whole: bool = True) -> None:
-        """Write the table anew, with each folder's latest row, and throw away what it was made from.
+        """Write a new table with each folder's latest row, and remove what it was made from.
 
         Args:
-            ledger: Which knows the rows.
-            whole: Whether every picture has its row. Else the workers may have left crops of which none tells.
+            ledger: The ledger, which knows which rows stay.
+            whole: Whether every picture has a row; if not, OUT may hold crops that no row names.
 
         Raises:
-            TargetError: It cannot be written.
+            TargetError: The table cannot be written.
         """
         files = self._files()
         if any(file != self._table for file in files) or ledger.has_strays():
@@ -167,9 +167,9 @@ class Table:
         return f"{self._root}/{TABLE}"
 
     def _files(self, journal_alone: bool = False) -> list[str]:
-        """Return the files with rows, oldest first: the table, then what was appended since."""
+        """Return the files with rows, oldest first: the table, then the files that were appended since."""
         journal = file_system(self._journal)[1]
-        self._fs.invalidate_cache()  # s3fs would answer as before
+        self._fs.invalidate_cache()  # otherwise s3fs answers from its cache
         try:
             found = [str(name) for name in self._fs.ls(journal, detail=False) if str(name).endswith(".parquet")]
         except FileNotFoundError:
@@ -183,7 +183,7 @@ class Table:
                 table = pq.ParquetFile(source)
                 there = table.schema_arrow
                 if not all(map(is_known, there)) or not set(NEEDED) <= set(there.names):
-                    raise KeyError("its columns are others")
+                    raise KeyError("it has other columns")
                 read = [name for name in columns if name in there.names]
                 for batch in table.iter_batches(batch_size=ROWS_AT_ONCE, columns=read):
                     arrays = [
@@ -195,7 +195,7 @@ class Table:
                     yield pa.RecordBatch.from_arrays(arrays, schema=schema)
         except (pa.ArrowException, OSError, KeyError) as error:
             raise RequestError(
-                f"{file} is no table of crop-core batch ({' '.join(str(error).split())[:200]}). "
+                f"{file} is not a table of crop-core batch ({' '.join(str(error).split())[:200]}). "
                 "Move it away, or choose another OUT."
             ) from error
 
@@ -219,13 +219,13 @@ class Table:
                 shutil.copyfile(path, part)
                 os.replace(part, target)
             else:
-                self._fs.put_file(path, self._table)  # shown when all of it has arrived
-        except Exception as error:  # each file system raises what its library does
-            raise TargetError(f"{TABLE} cannot be written: {error}.") from error
+                self._fs.put_file(path, self._table)  # the store shows it only once it is complete
+        except Exception as error:  # each file system has its own errors
+            raise TargetError(f"{TABLE} cannot be written: {error}. Check OUT's permissions and free space.") from error
 
 
 def rows_of(batch: pa.RecordBatch) -> Iterator[Row]:
-    """Yield what the ledger needs to know of the rows."""
+    """Yield what the ledger reads from each row."""
     columns = [
         batch.column(name).to_pylist() if name in batch.schema.names else [None] * batch.num_rows for name in READ
     ]
@@ -241,12 +241,12 @@ def rows_of(batch: pa.RecordBatch) -> Iterator[Row]:
 
 
 def table_of(rows: list[dict[str, Any]], schema: pa.Schema = SCHEMA) -> pa.Table:
-    """Return rows as they go into the table; each has the schema's columns."""
+    """Return the rows as a table of PyArrow; each has the schema's columns."""
     return pa.Table.from_pylist(rows, schema=schema)
 
 
 def row_of(work: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
-    """Return the row of one picture: what was asked, and the object of detections.json."""
+    """Return the row of one picture: the request, and the object of detections.json."""
     row = {**record, **{name: work[name] for name in ("folder", "address", "key", "request")}, "crop_core": __version__}
     row["timings_ms"] = list(record["timings_ms"].items())
     row["crops"] = [{**crop, "coverage": list(crop["coverage"].items())} for crop in record["crops"]]

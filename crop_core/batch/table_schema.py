@@ -8,10 +8,10 @@ _INTEGERS = pa.list_(pa.int32())
 SCHEMA = pa.schema(
     [
         ("folder", pa.string()),  # below OUT, with the crops
-        ("address", pa.string()),  # the picture's
+        ("address", pa.string()),  # the picture's address
         ("key", pa.string()),
-        ("request", pa.string()),  # JSON; the inputs that are no defaults
-        ("crop_core", pa.string()),  # the version that did it
+        ("request", pa.string()),  # JSON; the inputs that differ from the defaults
+        ("crop_core", pa.string()),  # the version that made the row
         ("version", pa.int32()),
         ("source", pa.string()),
         ("size", _INTEGERS),
@@ -45,7 +45,7 @@ SCHEMA = pa.schema(
                         ("subjects", _INTEGERS),
                         ("coverage", pa.map_(pa.string(), pa.float64())),
                         ("rule", pa.string()),
-                        ("frame", _INTEGERS),  # this and what follows: null where the request did not bring it about
+                        ("frame", _INTEGERS),  # from here on: null if the request did not ask for it
                         ("angle", pa.float64()),
                         ("face_height", pa.float64()),
                         ("eye_line", pa.float64()),
@@ -63,12 +63,12 @@ SCHEMA = pa.schema(
         ("sidecars", pa.list_(pa.string())),
     ]
 )
-NUMBER = "number"  # of the picture in the ledger; a column on the way from a worker, not in the table
+NUMBER = "number"  # the picture's number in the ledger; a column of what workers send, but not of the table
 SENT_SCHEMA = pa.schema([(NUMBER, pa.int64()), *SCHEMA])
 
 
 def is_known(column: pa.Field) -> bool:
-    """Return whether a column is one of the table's, as it is written now or was before keys came to it."""
+    """Return whether a column is one of the table's, as written now or by a version whose crops had fewer keys."""
     if column.name not in SCHEMA.names:
         return False
     ours = SCHEMA.field(column.name)

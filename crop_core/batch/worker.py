@@ -1,8 +1,7 @@
-"""One worker: a process with the networks loaded, that takes pictures off the plan a few at a time.
+"""A worker: a process with the networks loaded, which gets a few pictures at a time.
 
-While one picture is cropped the next are read and the last is written, so that a bucket's
-distance costs nothing. This module is the only one of `batch` that loads PyTorch, and only in the
-workers' processes.
+While it crops one picture, the next ones are read and the last ones written, so that it does not wait
+for a bucket. No other module of `batch` loads PyTorch, and this one only in the workers' processes.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ from crop_core.run.process_settings import FreedMemory, tune_process
 from crop_core.sidecars import beside, read_sidecars
 from crop_core.threads import keep_to
 
-AHEAD = 4  # pictures that are read before their turn, and as many that are being written
-# Bytes of freed memory that a worker holds for its next pictures. Less would be cleared by the system again and again.
+AHEAD = 4  # how many pictures are read ahead, and how many are being written
+# Bytes of freed memory that a worker keeps for its next pictures. Returned memory must be cleared again by the system.
 MOST_FREED = 192 * 2**20
-LOST = 70  # the exit status of a worker whose device does not work any more; sysexits.h calls it EX_SOFTWARE
+LOST = 70  # the exit status of a worker whose device has failed; sysexits.h calls it EX_SOFTWARE
 WORK = "work"  # the column with what a worker must know of a picture, as JSON
 
 
@@ -41,14 +40,14 @@ class Settings:
 
     Attributes:
         out: Where the crops go.
-        aside: On a disk, where files are made before they are renamed.
+        aside: The folder for files that are written before they are renamed; unused on an object store.
         device: Where the networks run.
-        detector: What a request's ``auto`` means, and what is loaded at the start.
-        threads: PyTorch's threads: the cores that the worker has.
+        detector: What a request's ``auto`` means; loaded at the start.
+        threads: PyTorch's threads, one for each core of the worker.
         dry_run: Decide where to cut, and cut nothing.
-        sweep: Whether a picture's folder may hold crops of a run that was broken off, of which no row tells.
+        sweep: Whether a picture's folder may hold crops of a broken-off run, which no row names.
+        environment: The limits that the command's environment sets; other machines of a cluster lack them.
         sidecars: The endings of files beside a picture that are copied beside its crops.
-        environment: The limits that the command's environment sets; on a cluster's other machines it is another.
     """
 
     out: str
@@ -77,7 +76,7 @@ class Worker:
         self._freed = FreedMemory(MOST_FREED)
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        """Return one row per picture of the block; a picture's failure is a row."""
+        """Return one row for each picture of the block, also for one that failed."""
         numbers = block.column(NUMBER).to_pylist()
         works = [json.loads(work) for work in block.column(WORK).to_pylist()]
         reads = deque(self._io.submit(read_bytes, work["address"], work["size"]) for work in works[:AHEAD])
@@ -103,17 +102,17 @@ class Worker:
             )
         except CropError as error:
             if not self._cropper.works:
-                # It would fail all that comes, faster than the others crop it. Ray starts a new process in its
-                # place, and what this one has in hand is handed out again.
+                # This worker would fail all later pictures, faster than the others crop them. Ray replaces its
+                # process, and its pictures are handed out again.
                 os._exit(LOST)
             return failed_record(work["source"], error)
-        except Exception as error:  # noqa: BLE001 (of a million pictures one may find a bug; the others go on)
+        except Exception as error:  # noqa: BLE001 (one picture of a million may hit a bug; the others go on)
             return failed_record(work["source"], _unforeseen(error))
 
     def _saved(self, result: CropResult | dict[str, Any], work: dict[str, Any]) -> dict[str, Any]:
         """Write the files of a picture, its record last, and return its row.
 
-        A folder with a record is whole: what an earlier request left there is taken away first.
+        What an earlier request left in the folder is removed first, so that a folder with a record is complete.
         """
         folder = join(self._settings.out, work["folder"])
         try:
@@ -134,7 +133,7 @@ class Worker:
 
 
 def is_output(name: str, sidecars: tuple[str, ...] = ()) -> bool:
-    """Return whether a file of a picture's folder has a name that this program gives."""
+    """Return whether a file in a picture's folder has a name that this program gives to files."""
     of_crop = beside(name, "webp") if name.endswith(tuple("." + ending for ending in sidecars)) else name
     return name in (RECORD_NAME, PREVIEW_NAME) or CROP_NAME.fullmatch(of_crop) is not None
 
@@ -149,7 +148,7 @@ def _read_if_there(address: str) -> bytes | None:
 
 
 def _unforeseen(error: Exception) -> CropError:
-    """Return what is not meant to happen as an error of a name of its own, for the table."""
+    """Return an unexpected error as a CropError of the same name, for the table."""
     kind = type(error.__class__.__name__, (CropError,), {})
     unforeseen: CropError = kind(" ".join(str(error).split())[:500] or "no reason given")
     return unforeseen

@@ -55,7 +55,7 @@ def test_the_summary_has_pictures_crops_rate_and_failures_by_reason() -> None:
 
 
 def test_a_run_that_stopped_says_what_is_left_and_how_to_go_on() -> None:
-    assert summary(done=1).text("t").splitlines()[-1] == "7 pictures left: the same command goes on from here."
+    assert summary(done=1).text("t").splitlines()[-1] == "7 pictures left. Run the same command again to do them."
 
 
 def test_a_million_reasons_are_not_kept_apart() -> None:

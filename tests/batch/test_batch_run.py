@@ -307,15 +307,15 @@ def test_a_cluster_crops_a_manifest_from_a_bucket_and_the_web_into_a_bucket(tmp_
         ]
         store.fs.pipe_file("photos/list.jsonl", "\n".join(map(json.dumps, lines)).encode() + b"\n{oops\n")
         said, err = ended(started("s3://photos/list.jsonl", "s3://crops/out", "--address", address), 1)
-        assert "column id is no input" in err
+        assert "column id is not an input" in err
         assert said.startswith("6 pictures: 6 done now, 0 before, 3 failed.\n")
         with store.fs.open("crops/out/results.parquet") as file:
             rows = pq.read_table(file).to_pylist()
         failed = {row["source"]: row["error"]["message"] for row in rows if row["error"]}
         assert failed == {
-            "deep/gone.jpg": "The file is not there.",
+            "deep/gone.jpg": "The file is not there. Check its address.",
             "deep/cat.jpg": "width is a whole number from 1 to 8192, got 'wide'.",
-            "s3://photos/list.jsonl, row 6": "The row is no JSON object. Write one object per line.",
+            "s3://photos/list.jsonl, row 6": "The row is not a JSON object. Write one object per line.",
         }
         done = {row["folder"]: [crop["file"] for crop in row["crops"]] for row in rows if not row["error"]}
         host = page.split("/")[2]
@@ -408,10 +408,10 @@ def test_without_the_extra_one_sentence_says_how_to_install_it(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["gone"], "There is no gone."),
+        (["gone"], "There is no gone. Check the path."),
         (["--width", "0", "."], "width is a whole number from 1 to 8192, got 0."),
         (["--workers", "0", "."], "--workers is at least 1, got 0."),
-        (["nope://bucket/photos"], "nope:// is no kind of address"),
+        (["nope://bucket/photos"], "Addresses with nope:// are not read"),
     ],
     ids=["a source that is not there", "a request", "workers", "an address"],
 )
@@ -437,7 +437,7 @@ def test_a_program_reads_wrong_use_in_json_too(capfd: pytest.CaptureFixture[str]
     assert main(["batch", "gone", str(tmp_path / "out"), "--log-json"]) == 2
     event = json.loads(capfd.readouterr().err)
     assert event["event"] == "error"
-    assert event["error"] == {"type": "RequestError", "message": "There is no gone."}
+    assert event["error"] == {"type": "RequestError", "message": "There is no gone. Check the path."}
 
 
 def test_ctrl_c_while_the_pictures_are_listed_says_that_nothing_was_done(
@@ -477,14 +477,14 @@ def test_a_column_that_counts_before_an_option_is_said(capfd: pytest.CaptureFixt
     )  # no worker starts for these
     assert main(["batch", str(tmp_path / "list.csv"), str(tmp_path / "out"), "--width", "300"]) == 1
     said = capfd.readouterr().err
-    assert said.count("the manifest's column width counts before --width, which is for its empty cells.") == 1
-    assert said.count("the manifest's column wight is no input of crop-core and is not used.") == 1
+    assert said.count("the manifest's column width overrides --width, which counts only for empty cells.") == 1
+    assert said.count("the manifest's column wight is not an input of crop-core and is ignored.") == 1
     assert "column height" not in said
 
 
 def test_a_folder_without_pictures_is_said(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    assert f"{tmp_path}/in hold no pictures" in refused(capfd, tmp_path / "in", tmp_path / "out")
+    assert f"There are no pictures in {tmp_path}/in" in refused(capfd, tmp_path / "in", tmp_path / "out")
 
 
 # ---- how many workers

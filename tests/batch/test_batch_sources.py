@@ -66,7 +66,7 @@ def test_the_crops_of_an_earlier_run_are_no_pictures(tmp_path: Path) -> None:
 @pytest.mark.parametrize("out", [".", ".."], ids=["the source itself", "above it"])
 def test_crops_that_would_go_among_the_pictures_are_refused(out: str, tmp_path: Path) -> None:
     made(tmp_path / "in", "a.jpg")
-    with pytest.raises(RequestError, match="Choose an OUT beside it or below it"):
+    with pytest.raises(RequestError, match="Choose an OUT beside the source or in it"):
         listed(tmp_path / "in", out=tmp_path / "in" / out)
 
 
@@ -114,7 +114,7 @@ def test_a_glob_looks_into_no_folder_that_it_cannot_mean(tmp_path: Path, monkeyp
 
 
 def test_a_glob_that_makes_no_sense_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"is no pattern: \*\* stands for whole folders"):
+    with pytest.raises(RequestError, match=r"is not a pattern: \*\* stands only for whole folders"):
         listed(tmp_path / "a**b.jpg")
 
 
@@ -356,9 +356,9 @@ def test_bad_rows_are_failures_of_their_own_and_the_rest_goes_on(tmp_path: Path)
     entries = listed(tmp_path / "list.jsonl")
     assert [entry.error for entry in entries] == [
         None,
-        "The row is no JSON object. Write one object per line.",
-        "The row is no JSON object. Write one object per line.",
-        "The row has no image. Give it a path or an address.",
+        "The row is not a JSON object. Write one object per line.",
+        "The row is not a JSON object. Write one object per line.",
+        "The row's column image is empty. Give it a path or an address.",
         None,
     ]
     assert entries[1].source.endswith("list.jsonl, row 2")
@@ -368,7 +368,7 @@ def test_a_csv_row_with_too_many_cells_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("image,width\na.jpg,1,2\nb.jpg\n")
     first, second = listed(tmp_path / "list.csv")
     assert first.error is not None
-    assert "more than the 2 cells" in first.error
+    assert "more cells than the 2" in first.error
     assert second.error is None
 
 
@@ -379,7 +379,9 @@ def test_a_spreadsheets_byte_order_mark_is_no_part_of_the_first_column(tmp_path:
 
 def test_a_manifest_without_the_column_of_paths_says_which_it_has(tmp_path: Path) -> None:
     for name in ("list.csv", "list.parquet"):
-        with pytest.raises(RequestError, match=r"no column image; it has path, width. Name its column .* --column"):
+        with pytest.raises(
+            RequestError, match=r"no column image; its columns are path, width. Name the column .* --column"
+        ):
             listed(written(tmp_path / name, [{"path": "a.jpg", "width": 1}]))
         assert len(listed(tmp_path / name, column="path")) == 1
 
