@@ -36,7 +36,7 @@ def test_the_file_tree_names_what_is_there() -> None:
     assert named == modules | folders | top
 
 
-def test_the_line_that_mends_a_pair_is_the_doctors() -> None:
+def test_the_line_that_repairs_a_pair_is_the_doctors() -> None:
     (line,) = re.findall(r"^pip install .+$", PAIRS_PAGE, re.MULTILINE)
     assert MEND_PAIR.endswith(line)
 

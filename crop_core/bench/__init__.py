@@ -1,5 +1,5 @@
-"""`crop-core bench`: where the time and the memory go, beside other croppers in the same run.
+"""`crop-core bench`: measures where the time and the memory go.
 
-Machines are noisy, so what is compared runs in turn (A B A B) in one process, and medians are
-what counts.
+Machines are noisy. So what is compared runs in turn (A B A B) in one process, and the medians are
+compared.
 """

@@ -1,4 +1,4 @@
-"""What is timed within one process: the stages, the whole, and the peers in turn."""
+"""Measures within one process: the stages, whole crops, and several callables in turn."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Times:
 
     Attributes:
         p50: The median.
-        p95: What 95 of 100 runs stay below.
+        p95: The 95th percentile.
         runs: How many there were.
     """
 
@@ -47,16 +47,16 @@ class Times:
 
 
 def square_request() -> CropRequest:
-    """Return what is asked for: the subject in a square JPEG, every other input at its default."""
+    """Return the request that is timed: the subject in a square JPEG, every other input at its default."""
     return CropRequest.from_inputs(width=SIDE, height=SIDE, output_format="jpg")
 
 
 def stages(cropper: Cropper, data: bytes, runs: int) -> dict[str, Times]:
     """Time every stage of a crop.
 
-    `detect` is all networks and NMS. `face` is the face network alone at the sizes that the picture needs, with all
-    that leads to its candidates, and `salient` the network for what stands out, 0 where nobody asks it, each in a run
-    of its own: on a CPU networks run side by side.
+    `detect` is all networks and NMS. `face` is only the face network with its resizing, at the sizes that the picture
+    needs. `salient` is only the salient network, 0 if the picture does not need it. Both are timed in runs of their
+    own, since on a CPU the networks run side by side.
     """
     request = square_request()
     detector = cropper.detector("auto")
@@ -101,7 +101,7 @@ def in_turn(contenders: Mapping[str, Callable[[], object]], runs: int, limit_s: 
     Args:
         contenders: What to call, by name.
         runs: How many turns.
-        limit_s: After this many seconds no further turn begins.
+        limit_s: After this many seconds no more turns begin.
     """
     for contender in contenders.values():
         contender()
@@ -118,7 +118,7 @@ def in_turn(contenders: Mapping[str, Callable[[], object]], runs: int, limit_s: 
 
 
 def throughput(cropper: Cropper, data: bytes, pictures: int) -> float:
-    """Return pictures a second, many at once."""
+    """Return how many pictures a second `crop_many` crops."""
     request = square_request()
     start = time.perf_counter()
     for result in cropper.crop_many(repeat(data, pictures), request):
@@ -127,7 +127,7 @@ def throughput(cropper: Cropper, data: bytes, pictures: int) -> float:
 
 
 def device_memory(cropper: Cropper, data: bytes) -> float | None:
-    """Return how many MB of a CUDA device PyTorch held at most for one crop, networks and all; none on others."""
+    """Return the most MB of CUDA memory that PyTorch held during one crop, networks included; none without CUDA."""
     if cropper.device.type != "cuda":
         return None
     torch.cuda.empty_cache()

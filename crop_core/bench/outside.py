@@ -1,4 +1,4 @@
-"""What is measured of fresh processes: memory and cold start."""
+"""Measures in fresh processes: memory and cold start."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-# Linux: writing 5 to clear_refs sets the peak (VmHWM) back to what is resident now; see proc(5).
+# Linux: writing 5 to clear_refs resets the peak (VmHWM) to what is resident now; see proc(5).
 _MEMORY = """
 import re, sys
 from pathlib import Path
@@ -40,11 +40,11 @@ print(status("VmHWM") - idle)
 
 
 def peak_memory(picture: Path, what: str, detector: str) -> float | None:
-    """Return by how many MB three crops raise a fresh, loaded process above its idle memory; Linux only.
+    """Return by how many MB three crops raise a fresh, loaded process above its idle memory; none if not on Linux.
 
     Args:
         picture: The file.
-        what: A device's name.
+        what: A device's name, or ``libvips``.
         detector: The cropper's.
     """
     if not Path("/proc/self/clear_refs").exists():
@@ -56,7 +56,7 @@ def peak_memory(picture: Path, what: str, detector: str) -> float | None:
 
 
 def cold_start(sample: Path, device: str, detector: str, runs: int) -> dict[str, float]:
-    """Return the median seconds of whole processes, run in turn: an import of PyTorch alone, of the package, a crop."""
+    """Return the median seconds of whole processes, run in turn: importing PyTorch, importing the package, a crop."""
     with tempfile.TemporaryDirectory() as folder:
         crop = ["-m", "crop_core.cli", "crop", str(sample), "--out", folder]
         crop += ["--device", device, "--detector", detector]

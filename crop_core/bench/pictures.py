@@ -1,4 +1,4 @@
-"""Photos of any size, made on the spot."""
+"""Makes photos of any size to measure with."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from PIL import Image
 
 from crop_core.errors import RequestError
 
-# A phone's 12-megapixel JPEG has 3 to 4 MB, 0.27 bytes a pixel; an enlarged sample alone would have a tenth of it.
+# A phone's 12-megapixel JPEG has about 0.27 bytes a pixel. Without noise an enlarged sample has a tenth of that.
 NOISE = 8  # standard deviation, of 255
 QUALITY = 90
-STRIP = 512  # rows that noise is made for at a time: in one piece, 100 megapixels of it take gigabytes
-SAMPLE = Path(__file__).parent / "sample.jpg"  # samples/astronaut.jpg, where the wheel has it too
+STRIP = 512  # rows that get noise at once: the noise of 100 megapixels takes gigabytes
+SAMPLE = Path(__file__).parent / "sample.jpg"  # a copy of samples/astronaut.jpg, so that the wheel has it
 
 
 def photo_like(sample: Path, megapixels: float) -> bytes:
-    """Return a 4:3 JPEG of that size that shows the sample, with the noise of a camera.
+    """Return a 4:3 JPEG of that size that shows the sample, with noise like a camera's.
 
     Raises:
         RequestError: The sample cannot be read.
@@ -28,9 +28,9 @@ def photo_like(sample: Path, megapixels: float) -> bytes:
 
 
 def doubtful_photo(megapixels: float) -> bytes:
-    """Return such a JPEG in which no detector is sure of anything: a bright disc in a haze.
+    """Return a JPEG in which no detector is confident of anything: a bright disc in a haze.
 
-    What the networks do where one look does not do is timed on it.
+    On it the networks do everything that they do if one look is not enough.
     """
     x, y = np.meshgrid(np.linspace(0, 4, 800), np.linspace(0, 3, 600))
     disc = np.hypot(x - 2.6, y - 1.3) < 0.5

@@ -1,4 +1,4 @@
-"""The benchmark composed: what is asked for is measured, printed as short tables, kept as JSON."""
+"""Runs the parts of the benchmark, prints short tables, and returns the figures as JSON values."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def run(
 def _stages(
     report: dict[str, Any], prefix: str, shows: str, cropper: Cropper, photos: dict[float, bytes], runs: int
 ) -> None:
-    """Time photos in all of their stages and whole; put it into the report and print it."""
+    """Time photos stage by stage and whole; add the times to the report and print them."""
     stages = {size: inside.stages(cropper, data, runs) for size, data in photos.items()}
     report[f"{prefix}stages_ms"] = {
         size: {stage: asdict(times) for stage, times in spent.items()} for size, spent in stages.items()
@@ -89,7 +89,7 @@ def _memory(photos: dict[float, bytes], device: str, detector: str) -> dict[floa
 
 
 def machine(cropper: Cropper) -> dict[str, object]:
-    """Return what figures must be read with."""
+    """Return the machine and the versions, without which the figures mean nothing."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "crop-core": __version__,
@@ -103,7 +103,7 @@ def machine(cropper: Cropper) -> dict[str, object]:
 
 
 def table(title: str, rows: dict[float, dict[str, dict[str, float]]], columns: Sequence[str]) -> None:
-    """Print the medians and the 95th percentiles, a line for each column and a row for each size."""
+    """Print the medians and the 95th percentiles: a line for each stage, a column for each size."""
     width = max(len(column) for column in (title, *columns)) + 2
     say(f"{title:<{width}}" + "".join(f"{f'{size:g} MP':>18}" for size in rows))
     for column in columns:
@@ -112,6 +112,6 @@ def table(title: str, rows: dict[float, dict[str, dict[str, float]]], columns: S
 
 
 def say(line: str) -> None:
-    """Print a line at once."""
+    """Print a line and flush it."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()

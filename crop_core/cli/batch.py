@@ -17,7 +17,7 @@ def add_parser(commands: Commands) -> None:
     batch = commands.add_parser(
         "batch",
         help="crop folders, buckets and tables of pictures, on one machine or many",
-        description="Crop folders, buckets and tables of pictures on Ray Data. A second run does what is missing.",
+        description="Crop folders, buckets and tables of pictures on Ray Data. A second run does only what is missing.",
     )
     batch.add_argument(
         "sources",
@@ -25,13 +25,22 @@ def add_parser(commands: Commands) -> None:
         metavar="SOURCE",
         help="folders, globs, pictures, or manifests (CSV, JSON Lines, Parquet); paths or s3://, gs://, https://",
     )
-    batch.add_argument("out", metavar="OUT", help="a folder or a bucket: a folder of crops per picture, and a table")
+    batch.add_argument(
+        "out", metavar="OUT", help="a folder or a bucket; it gets a folder of crops per picture, and a table of results"
+    )
     add_inputs(batch)
     batch.add_argument("--column", default="image", metavar="NAME", help="a manifest's column of paths (image)")
-    batch.add_argument("--address", metavar="HOST:PORT", help="join a Ray cluster; auto finds the one of this machine")
+    batch.add_argument("--address", metavar="HOST:PORT", help="join a Ray cluster; auto finds one on this machine")
     batch.add_argument("--workers", type=int, metavar="N", help="processes with the model loaded (as many as fit)")
-    batch.add_argument("--cores-per-worker", dest="cores", type=int, default=1, metavar="N", help="and its threads (1)")
-    batch.add_argument("--retry-failed", action="store_true", help="try every picture again that failed")
+    batch.add_argument(
+        "--cores-per-worker",
+        dest="cores",
+        type=int,
+        default=1,
+        metavar="N",
+        help="CPU cores, and threads, of each worker (1)",
+    )
+    batch.add_argument("--retry-failed", action="store_true", help="retry every picture that failed")
     batch.add_argument("--log-json", action="store_true", help="progress on standard error as lines of JSON")
     batch.set_defaults(run=crop_batch)
 
@@ -53,7 +62,7 @@ def crop_batch(
     """Run the batch and return the command's exit status."""
     missing = [name for name in ("ray", "pyarrow", "fsspec") if find_spec(name) is None]
     if missing:
-        raise RequestError(f"batch needs {', '.join(missing)}: pip install 'crop-core[batch]'.")
+        raise RequestError(f"batch needs {', '.join(missing)}. Install them: pip install 'crop-core[batch]'.")
     from crop_core.batch.options import Options
     from crop_core.batch.progress import Progress
     from crop_core.batch.run import run_batch

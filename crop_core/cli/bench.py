@@ -1,4 +1,4 @@
-"""`crop-core bench`: where time and memory go."""
+"""`crop-core bench`: measures where time and memory go."""
 
 from __future__ import annotations
 

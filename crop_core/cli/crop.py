@@ -1,4 +1,4 @@
-"""`crop-core crop`: files and folders in, a folder of crops for each picture out."""
+"""`crop-core crop`: crops files and folders; each picture gets a folder of crops."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def add_parser(commands: Commands) -> None:
     """Add the command's options."""
     crop = commands.add_parser("crop", help="crop files and folders", description="Crop files and folders.")
     crop.add_argument("sources", nargs="+", type=Path, metavar="SOURCE", help="picture files, or folders of them")
-    crop.add_argument("--out", type=Path, default=Path("crops"), metavar="DIR", help="one folder a picture (crops)")
+    crop.add_argument(
+        "--out", type=Path, default=Path("crops"), metavar="DIR", help="where each picture gets a folder (crops)"
+    )
     add_inputs(crop)
     crop.add_argument(
         "--json", dest="json_target", metavar="FILE", help="one line of JSON per picture; - for standard output"
@@ -60,15 +62,18 @@ def crop_pictures(
         if address := _ADDRESS.match(str(source)):  # Path made one slash of two
             given = f"{address[1]}://{address[2]}"
             raise RequestError(
-                f"crop takes files and folders. For {given}: crop-core batch {given} {out}, or download it first."
+                f"crop takes files and folders, got {given}. Use crop-core batch {given} {out}, or download it first."
             )
     missing = [source for source in sources if not os.path.exists(source)]  # Path.exists raises on too long a name
     if missing:
-        print(f"crop-core: there is no {', no '.join(map(str, missing))}.", file=sys.stderr)
+        print(f"crop-core: there is no {', no '.join(map(str, missing))}. Check the path.", file=sys.stderr)
         return 2
     pictures = list(list_pictures(sources, out))
     if not pictures:
-        print("crop-core: the folders hold no pictures.", file=sys.stderr)
+        print(
+            f"crop-core: there are no pictures in {' and '.join(map(str, sources))}. Name a folder that holds some.",
+            file=sys.stderr,
+        )
         return 2
     tune_process()
     cropper = cropper_class()(device=device, detector=request.detector)
@@ -100,7 +105,7 @@ def crop_pictures(
             left = len(pictures) - done
             print(
                 f"crop-core: stopped: {done} of {len(pictures)} pictures done, {failures} of them failed. The same "
-                f"command does all of them again; name the other {left} to go on.",
+                f"command would crop all of them again. To go on, name only the other {left}.",
                 file=sys.stderr,
             )
             return 128 + signal.SIGINT
@@ -110,7 +115,7 @@ def crop_pictures(
 def _results(
     cropper: Cropper, pictures: Sequence[Picture], request: CropRequest, dry_run: bool
 ) -> Iterator[CropResult | CropError]:
-    """Yield every picture's result, or the error that it met."""
+    """Yield each picture's result or error, in order."""
     from crop_core import read_photo
 
     unread: deque[CropError | None] = deque()
@@ -129,16 +134,16 @@ def _results(
                 yield data
 
     sources = [picture.source for picture in pictures]
-    threads = 1 if len(pictures) == 1 else None  # which has all cores
+    threads = 1 if len(pictures) == 1 else None  # a single thread uses all cores
     for found in cropper.crop_many(files(), request, sources=sources, dry_run=dry_run, threads=threads):
         yield unread.popleft() or found
 
 
 def _kept(found: CropResult | CropError, picture: Picture, endings: Sequence[str], folder: Path | None) -> CropResult:
-    """Return the result with its sidecars, its files written into the folder if there is one.
+    """Return the result with its sidecars, after writing its files into the folder, if there is one.
 
     Raises:
-        CropError: It is none, or the folder does not take the files.
+        CropError: The picture failed, or the folder does not take the files.
     """
     if isinstance(found, CropError):
         raise found
@@ -157,14 +162,14 @@ def _summary(result: CropResult, folder: Path | None) -> str:
 
 
 def _printable(text: str) -> str:
-    """Return the text as standard output can show it: a file's name may be in any encoding."""
+    """Return the text with characters that standard output lacks escaped: a file's name may be in any encoding."""
     encoding = sys.stdout.encoding or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 @contextmanager
 def _lines(target: str | None) -> Iterator[TextIO | None]:
-    """Yield the stream that takes the JSON lines, or none.
+    """Yield the stream for the JSON lines, or none.
 
     Raises:
         RequestError: The file cannot be opened.

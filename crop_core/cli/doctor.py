@@ -1,4 +1,4 @@
-"""`crop-core doctor`: can the model run here, and why not."""
+"""`crop-core doctor`: says whether the model can run here, and why not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from crop_core.device import DEVICES
 def add_parser(commands: Commands) -> None:
     """Add the command's options."""
     doctor = commands.add_parser("doctor", help="say whether the model can run here, and why not")
-    doctor.add_argument("--device", choices=DEVICES, default="auto", help="the device to examine (auto)")
+    doctor.add_argument("--device", choices=DEVICES, default="auto", help="the device to check (auto)")
     doctor.set_defaults(run=diagnose)
 
 

@@ -26,14 +26,14 @@ def add_inputs(parser: argparse.ArgumentParser) -> None:
         "--sidecars",
         default="",
         metavar="ENDINGS",
-        help="copy the file beside a picture that has such an ending, photo.txt beside photo.jpg, beside each crop",
+        help="copy the files beside a picture with these endings, such as txt for photo.txt, beside each crop",
     )
     parser.add_argument("--device", choices=DEVICES, default="auto", help="where the networks run (auto)")
     parser.add_argument("--dry-run", action="store_true", help="decide where to cut, write no crops")
 
 
 def add_input(parser: argparse.ArgumentParser, name: str, entry: Any) -> None:
-    """Add one field of CropRequest as an option; its values are checked by CropRequest, not here."""
+    """Add a field of CropRequest as an option; CropRequest checks its values, not this function."""
     flag, text = "--" + name.replace("_", "-"), entry.metadata["help"].replace("%", "%%")
     assert entry.default is not MISSING
     default = ",".join(entry.default) if isinstance(entry.default, tuple) else entry.default
@@ -44,21 +44,21 @@ def add_input(parser: argparse.ArgumentParser, name: str, entry: Any) -> None:
     if default not in (None, ""):
         text += f" ({default})"
     choices = entry.metadata.get("choices")
-    metavar = None if choices else name.upper()  # without one, the help names the choices
+    metavar = None if choices else name.upper()  # with none, argparse shows the choices
     parser.add_argument(flag, type=kind, default=default, choices=choices, help=text, metavar=metavar)
 
 
 def cropper_class() -> type[Cropper]:
-    """Return the class, which loads PyTorch.
+    """Return the class `Cropper`; importing it loads PyTorch.
 
     Raises:
         DeviceError: PyTorch or torchvision cannot be loaded.
     """
     try:
         from crop_core.cropper import Cropper
-    except (ImportError, OSError, RuntimeError) as error:  # the last is a pair that does not match
+    except (ImportError, OSError, RuntimeError) as error:  # RuntimeError: torch and torchvision do not match
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise DeviceError(
-            f"PyTorch or torchvision cannot be loaded ({reason}). Run crop-core doctor: it says why and what mends it."
+            f"PyTorch or torchvision cannot be loaded ({reason}). Run crop-core doctor, which says how to repair it."
         ) from error
     return Cropper

@@ -1,9 +1,9 @@
-"""The crop-core command: files and folders in, folders of crops out.
+"""The crop-core command and its exit status.
 
-Exit status: 0 all cropped, 1 some pictures failed (each named on stderr, the rest done) or the
-report could not be written, 2 wrong use.
+0: all pictures were cropped. 1: some failed (each is named on standard error, the rest is done), or
+the report could not be written. 2: wrong use.
 
-What is heavy to load is loaded by the command that needs it.
+Each command imports what is slow to load only when it needs it.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run: Callable[..., int] = options.pop("run")
     try:
         status = run(**options)
-        sys.stdout.flush()  # here, where a reader that is gone can be told from a success
+        sys.stdout.flush()  # here, so that a reader that has gone makes the status 1
         return status
     except CropError as error:
         print(f"crop-core: {error}", file=sys.stderr)
         return 2
-    except OSError as error:  # a picture's own trouble is reported beside it; this is the report's
-        if not isinstance(error, BrokenPipeError):  # its reader is gone, as `| head` goes, and needs no word
+    except OSError as error:  # the report cannot be written; errors of pictures are in the report
+        if not isinstance(error, BrokenPipeError):  # a reader such as `| head` has gone and needs no message
             print(f"crop-core: stopped: {error.strerror or error}.", file=sys.stderr)
         try:
             sys.stdout.flush()
-        except OSError:  # Python would try again at exit, and complain; see its documentation of SIGPIPE
+        except OSError:  # otherwise Python tries again at exit and complains; see its documentation of SIGPIPE
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 
 def _open_closed_streams() -> None:
-    """Send standard output and error nowhere where a service closed them.
+    """Connect standard output and error to nothing if they are closed, as some services do.
 
-    Without it a picture's file may get the number 1 or 2, and a library's words land in it.
+    Otherwise a picture's file may get the descriptor 1 or 2, and a library's output would land in it.
     """
     for number, name in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, name) is None:

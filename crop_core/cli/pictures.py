@@ -1,4 +1,4 @@
-"""Which pictures files and folders mean, and which folder each one's crops go to."""
+"""Lists the pictures of files and folders, with the folder that each one's crops go to."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Picture:
     """A picture to crop.
 
     Attributes:
-        path: The file's.
+        path: The file's path.
         source: Its name in the report.
         folder: Where its crops go.
-        error: Why it cannot be read, where that is known already.
+        error: Why it cannot be read, if that is known already.
     """
 
     path: Path
@@ -28,9 +28,9 @@ class Picture:
 
 
 def list_pictures(sources: Sequence[Path], out: Path) -> Iterator[Picture]:
-    """Yield every picture: files as given, folders by their pictures' endings, in the order of their paths.
+    """Yield every picture: files as given, and the pictures in folders in the order of their paths.
 
-    A file that several sources name is yielded once. What an earlier run wrote into OUT is no picture.
+    A file that several sources name is yielded once. Crops that an earlier run wrote into OUT are left out.
     """
     folders = CropFolders(str(out))
     seen: set[str] = set()
@@ -48,15 +48,15 @@ def list_pictures(sources: Sequence[Path], out: Path) -> Iterator[Picture]:
 
 
 def _is_device(path: Path) -> bool:
-    """Return whether it is one; /dev/zero has no end. A pipe is read, as of `<(command)`."""
+    """Return whether it is a device, such as /dev/zero, which has no end. Pipes are allowed, as in `<(command)`."""
     return path.is_char_device() or path.is_block_device()
 
 
 def _is_crop(path: Path, source: Path, out: Path) -> bool:
-    """Return whether an earlier run wrote the file: a second one does not crop the crops of the first.
+    """Return whether an earlier run wrote the file: a second run must not crop the crops of the first.
 
-    A folder of crops inside the source holds nothing else. Where the source lies in it instead,
-    or is it, the record beside the crops tells them from the pictures.
+    If OUT lies inside the source, it holds nothing but crops. If the source is OUT or lies inside it, crops
+    are known by the record beside them.
     """
     path, source, out = path.resolve(), source.resolve(), out.resolve()
     return out in path.parents and (source in out.parents or (path.parent / RECORD_NAME).exists())

@@ -1,1 +1,1 @@
-"""Can the model run here, and if not, why."""
+"""Checks whether the model can run here, and if not, why."""

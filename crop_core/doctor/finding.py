@@ -1,4 +1,4 @@
-"""One line of the diagnosis, and what mends what is wrong."""
+"""One finding of the doctor, and the remedies that several findings share."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from crop_core.errors import CropError
 
 PAIR = ("torch==2.10.0", "torchvision==0.25.0")  # as in requirements.txt; a test holds them together
-MEND_PAIR = f"Mend it with: pip install --force-reinstall {' '.join(PAIR)}"
+MEND_PAIR = f"Repair it with: pip install --force-reinstall {' '.join(PAIR)}"
 MEND_CROP_CORE = "Install crop-core again: pip install --force-reinstall --no-deps . in a new checkout."
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the diagnosis.
+    """One finding of the doctor, printed as one line.
 
     Attributes:
-        what: What was examined.
-        ok: Whether it is well.
+        what: What was checked.
+        ok: Whether it is as it should be.
         found: What was found.
-        remedy: For what is not well: the cause, and the command that mends it.
+        remedy: If it is not: the cause, and what repairs it.
         needed: Whether the model cannot run without it.
     """
 
@@ -32,12 +32,12 @@ class Finding:
 
 
 def runnable(findings: Sequence[Finding]) -> bool:
-    """Return whether the model can run: nothing that it needs is wrong."""
+    """Return whether the model can run: everything that it needs is in order."""
     return all(finding.ok or not finding.needed for finding in findings)
 
 
 def tried(what: str, check: Callable[[], str], remedy: str, needed: bool = True) -> Finding:
-    """Return the finding of a check that returns what it found or raises what is wrong."""
+    """Run a check, which returns what it found or raises an error, and return the finding."""
     try:
         return Finding(what, True, check(), needed=needed)
     except (CropError, RuntimeError, AssertionError, ImportError, OSError, ValueError, AttributeError) as error:
@@ -45,6 +45,6 @@ def tried(what: str, check: Callable[[], str], remedy: str, needed: bool = True)
 
 
 def first_line(error: Exception) -> str:
-    """Return what the error says at first; CUDA's go on for a page."""
+    """Return the first line of an error's message; CUDA's messages fill a page."""
     text = str(error).strip().partition("\n")[0]
     return text if isinstance(error, CropError) else f"{type(error).__name__}: {text}"

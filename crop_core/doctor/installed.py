@@ -1,9 +1,9 @@
-"""What is installed: torch, torchvision, the weights. Nothing of them is loaded before it was looked at.
+"""Checks what is installed: torch, torchvision and the weights. Their versions are read before they are imported.
 
-`from torchvision import _C` is no sign of anything: it raises ``ImportError: dynamic module does
-not define module export function (PyInit__C)`` on every healthy Linux install, because `_C.so` is
-an operator library that torchvision loads by `torch.ops.load_library` (pytorch/vision,
-torchvision/csrc/vision.cpp, defines PyInit__C on Windows alone).
+`from torchvision import _C` proves nothing: on every healthy Linux install it raises ``ImportError:
+dynamic module does not define module export function (PyInit__C)``. `_C.so` is an operator library,
+which torchvision loads with `torch.ops.load_library` (pytorch/vision, torchvision/csrc/vision.cpp
+defines PyInit__C only on Windows).
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from crop_core.doctor.finding import MEND_CROP_CORE, MEND_PAIR, Finding, first_l
 
 
 def torch_findings() -> tuple[list[Finding], bool]:
-    """Return the findings on PyTorch alone, which is all that a CPU needs, and whether it loads."""
+    """Return the findings on PyTorch alone, which is all that a CPU needs; and whether PyTorch loads."""
     found = {"torch": list(distributions(name="torch"))}
     loads = tried("PyTorch loads", _load_torch, MEND_PAIR)
     return [_versions(found), loads], loads.ok
 
 
 def installed_findings() -> tuple[list[Finding], bool]:
-    """Return the findings on what is installed, and whether torch and torchvision load."""
+    """Return the findings on what is installed; and whether both torch and torchvision load."""
     found = {name: list(distributions(name=name)) for name in ("torch", "torchvision")}
     findings = [_versions(found)]
     mend = MEND_PAIR
@@ -49,7 +49,7 @@ def weights_findings() -> list[Finding]:
 
 
 def engine_finding() -> Finding:
-    """Return what runs the networks on a CPU. Where it is PyTorch nothing is wrong, and a photo takes longer."""
+    """Return which engine runs the networks on a CPU. PyTorch is in order, too, but slower."""
     from crop_core.detect.openvino_engine import openvino
 
     package = openvino()
@@ -58,8 +58,8 @@ def engine_finding() -> Finding:
     return Finding(
         "engine",
         True,
-        "PyTorch runs the networks on a CPU too, in up to twice the time of OpenVINO, which is not installed or does "
-        "not load: pip install openvino",
+        "PyTorch runs the networks on a CPU. OpenVINO, which is faster, is not installed or does not load: "
+        "pip install openvino",
     )
 
 
@@ -72,9 +72,9 @@ def _versions(found: dict[str, list[Distribution]]) -> Finding:
 
 
 def _pair(torches: Sequence[Distribution], torchvisions: Sequence[Distribution]) -> Finding:
-    """Compare the torch that is installed with the one that torchvision states to be built for.
+    """Compare the installed torch with the one that torchvision says it is built for.
 
-    What counts is whether its operators load, so two numbers that differ are no reason to stop.
+    A difference is not fatal: what counts is whether torchvision's operators load.
     """
     wanted = next((r for r in torchvisions[0].requires or [] if re.match(r"torch\b", r)), "")
     match = re.search(r"==\s*([^\s,;)]+)", wanted)
@@ -89,7 +89,7 @@ def _pair(torches: Sequence[Distribution], torchvisions: Sequence[Distribution])
         if len(several) > 1:
             remedy = (
                 f"{several[0].name} is installed more than once ({' and '.join(one.version for one in several)}), and "
-                f"the first is used: take {several[0].locate_file('')} out of PYTHONPATH, or remove that copy."
+                f"the first is used. Take {several[0].locate_file('')} out of PYTHONPATH, or remove that copy."
             )
     return Finding("matched pair", False, said, remedy, needed=False)
 
@@ -98,9 +98,9 @@ def _load() -> str:
     """Load the pair.
 
     Raises:
-        RuntimeError: torchvision's operators are not there, and why.
-        ImportError: One of the two is not there or is damaged.
-        OSError: A library that they need is not there.
+        RuntimeError: torchvision's operators do not load; the message says why.
+        ImportError: One of the two is missing or damaged.
+        OSError: A library that they need is missing.
     """
     import torch
 
@@ -120,17 +120,17 @@ def _load_torch() -> str:
 
 
 def _operators_fault() -> str:
-    """Return why torchvision's operator library does not load: torchvision itself passes over it in silence."""
+    """Return why torchvision's operator library does not load: torchvision itself ignores that error."""
     spec = find_spec("torchvision")
     folder = next(iter(spec.submodule_search_locations or []), None) if spec else None
     libraries = [path for path in sorted(Path(folder).glob("_C*")) if path.suffix in (".so", ".pyd")] if folder else []
     if not libraries:
-        return "its operator library _C.so is not there"
+        return "its operator library _C.so is missing"
     try:
         ctypes.CDLL(str(libraries[0]))
     except OSError as error:
         return first_line(error)
-    return "its operator library loads, and lacks them"
+    return "its operator library loads, but lacks the operators"
 
 
 def _check_weights(file: str) -> str:
@@ -138,15 +138,15 @@ def _check_weights(file: str) -> str:
 
 
 def _operator_library() -> Finding:
-    """Say what `from torchvision import _C` does here: people take its ImportError for the fault."""
+    """Return what `from torchvision import _C` does here: people take its ImportError for the cause."""
     what = "from torchvision import _C"
     try:
         import_module("torchvision._C")
     except ImportError as error:
         if "PyInit__C" in str(error):
             said = (
-                "raises ImportError (… PyInit__C), as on every healthy Linux install: _C.so is an operator library "
-                "and no Python module. It is no fault; the operators below are what counts"
+                "raises ImportError (… PyInit__C), as on every healthy Linux install: _C.so is an operator library, "
+                "not a Python module. Nothing is wrong; the checks of the operators below count"
             )
             return Finding(what, True, said)
         return Finding(what, False, f"ImportError: {error}", MEND_PAIR, needed=False)
@@ -163,8 +163,8 @@ def judged_builds(own: str | None, vision: int) -> Finding:
     """Compare the CUDA versions that torch and torchvision are built for.
 
     Args:
-        own: `torch.version.cuda`, none for a build without CUDA.
-        vision: `torch.ops.torchvision._cuda_version()`: 12080 for 12.8, -1 for a build without.
+        own: `torch.version.cuda`; none for a build without CUDA.
+        vision: `torch.ops.torchvision._cuda_version()`: 12080 for 12.8, -1 for a build without CUDA.
     """
     theirs = None if vision < 0 else f"{vision // 1000}.{vision % 1000 // 10}"
     if own == theirs:

@@ -1,7 +1,4 @@
-"""What works on the device: the driver, the kernels, and the operators that the model needs.
-
-What counts is whether an operator runs there, and says what it says on the CPU.
-"""
+"""Checks the device: the driver, the kernels, and whether the operators return the right values there."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ from crop_core.errors import CropError
 if TYPE_CHECKING:
     import torch
 
-PIXEL_TOLERANCE = 3.0  # of 255, the mean; decoders differ in how they enlarge the colour planes
+PIXEL_TOLERANCE = 3.0  # mean difference, of 255; decoders differ in how they enlarge the colour planes
 
 
 def is_for_gpu(device: str) -> bool:
@@ -38,7 +35,7 @@ def device_findings(device: str, torchvision: bool = True) -> list[Finding]:
 
     Args:
         device: One of `DEVICES`.
-        torchvision: Whether to examine torchvision's operators, too.
+        torchvision: Whether to check torchvision's operators, too.
     """
     import torch
 
@@ -51,11 +48,11 @@ def device_findings(device: str, torchvision: bool = True) -> list[Finding]:
         return [Finding("device", False, str(error), remedy)]
     findings = []
     if driver is not None and resolved.type == "cpu" and device == "auto" and torch.version.cuda:
-        # A driver without a GPU that answers: the model runs, and not where its owner wants it.
+        # There is a driver, but no GPU answers: the model runs on the CPU, which its owner may not want.
         findings.append(
             Finding("GPU", False, "a driver is there, but PyTorch finds no GPU", " ".join(trouble), needed=False)
         )
-    findings.append(tried("device", partial(_named, resolved), "Restart the machine, or mend its driver."))
+    findings.append(tried("device", partial(_named, resolved), "Restart the machine, or repair its driver."))
     if resolved.type == "cuda" and findings[-1].ok:
         findings.append(judged_kernels(torch.cuda.get_device_capability(resolved), torch.cuda.get_arch_list()))
     if not runnable(findings):
@@ -71,7 +68,7 @@ def device_findings(device: str, torchvision: bool = True) -> list[Finding]:
     findings += [tried(f"{name} on {resolved.type}", partial(check, resolved), remedy) for name, check in checks]
     if not torchvision:
         return findings
-    where = resolved.type if resolved.type == "cuda" else "cpu"  # MPS has no decoder of its own
+    where = resolved.type if resolved.type == "cuda" else "cpu"  # there is no JPEG decoder for MPS
     remedy = f"The CPU decodes instead, more slowly. {MEND_PAIR}"
     decoder = partial(_check_decoder, torch.device(where))
     findings.append(tried(f"JPEG decoder on {where}", decoder, remedy, needed=False))
@@ -79,11 +76,11 @@ def device_findings(device: str, torchvision: bool = True) -> list[Finding]:
 
 
 def cuda_trouble(build: str | None, driver: int | None, visible: str | None) -> tuple[str, str]:
-    """Return why PyTorch finds no CUDA device, and what mends it.
+    """Return why PyTorch finds no CUDA device, and the remedy.
 
     Args:
         build: The CUDA version that torch is built for, or none.
-        driver: The newest CUDA version that the driver takes, 12080 for 12.8; none without a driver.
+        driver: The newest CUDA version that the driver supports, 12080 for 12.8; none without a driver.
         visible: The environment's CUDA_VISIBLE_DEVICES.
     """
     if build is None:
@@ -91,27 +88,30 @@ def cuda_trouble(build: str | None, driver: int | None, visible: str | None) -> 
     if driver is None:
         return (
             "There is no NVIDIA driver (libcuda.so.1).",
-            "Install one that takes CUDA " + build + "; in a container: docker run --gpus all …",
+            "Install a driver that supports CUDA " + build + "; in a container: docker run --gpus all …",
         )
     major = int(build.partition(".")[0])
-    if driver // 1000 < major:  # within one major version the older driver serves (CUDA's minor version compatibility)
+    if driver // 1000 < major:  # an older driver of the same major version works (CUDA's minor version compatibility)
         return (
-            f"The driver takes CUDA {driver // 1000}.{driver % 1000 // 10} at most, and torch is built for {build}.",
+            f"The driver supports at most CUDA {driver // 1000}.{driver % 1000 // 10}, and torch is built for {build}.",
             f"Install a driver for CUDA {major}, or a pair that is built for CUDA {driver // 1000}.",
         )
     if visible is not None:
-        return f"CUDA_VISIBLE_DEVICES is {visible!r} and may hide the GPU.", "Mend it with: unset CUDA_VISIBLE_DEVICES"
-    return "The driver is there and no GPU answers.", "Look at nvidia-smi; in a container: docker run --gpus all …"
+        return (
+            f"CUDA_VISIBLE_DEVICES is {visible!r} and may hide the GPU.",
+            "Repair it with: unset CUDA_VISIBLE_DEVICES",
+        )
+    return "The driver is there, but no GPU answers.", "Look at nvidia-smi; in a container: docker run --gpus all …"
 
 
 def judged_kernels(capability: tuple[int, int], built: Sequence[str]) -> Finding:
-    """Say whether the wheel carries kernels for a device of that compute capability.
+    """Return whether the wheel has kernels for a device of that compute capability.
 
-    Compiled ones (sm_86) serve their major version from their minor version on, PTX (compute_90)
-    everything newer, and what ends in an a (sm_90a) one version alone.
+    Compiled kernels (sm_86) run on the same major version from their minor version on, PTX (compute_90) on
+    everything newer, and what ends in an a (sm_90a) on that version only.
 
     Args:
-        capability: Of the device: (8, 6).
+        capability: The device's: (8, 6).
         built: What torch is built for: sm_70, sm_86, compute_90.
     """
     major, minor = capability
@@ -126,13 +126,14 @@ def judged_kernels(capability: tuple[int, int], built: Sequence[str]) -> Finding
         ):
             return Finding("kernels", True, said)
     remedy = (
-        "This torch has no kernels for this GPU. Use one of a compute capability on the list, or a pair that has it."
+        "This torch has no kernels for this GPU. Use a GPU with a compute capability on the list, or a torch and "
+        "torchvision that have kernels for this one."
     )
     return Finding("kernels", False, said, remedy)
 
 
 def _driver_cuda() -> int | None:
-    """Return the newest CUDA version that the driver takes, 12080 for 12.8, or none without a driver."""
+    """Return the newest CUDA version that the driver supports, 12080 for 12.8; none without a driver."""
     version = ctypes.c_int()
     try:
         status = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1").cuDriverGetVersion(
@@ -144,7 +145,7 @@ def _driver_cuda() -> int | None:
 
 
 def _named(device: torch.device) -> str:
-    """Return what the device is; asking a GPU for its name is the first thing that fails when it hangs."""
+    """Return the device's name; on a GPU that hangs, asking for it already fails."""
     import torch
 
     if device.type != "cuda":
@@ -158,21 +159,21 @@ def _named(device: torch.device) -> str:
 
 
 def _cudnn() -> Finding:
-    """Return which cuDNN is loaded. It is information: whether a convolution runs is examined by itself."""
+    """Return which cuDNN is loaded. A wrong one is not fatal here: whether a convolution runs is checked separately."""
     import torch
 
     if not torch.backends.cudnn.is_available():  # type: ignore[no-untyped-call]  # torch's own
         return Finding("cuDNN", True, "not in this build of PyTorch", needed=False)
-    # Not torch.backends.cudnn.version(): it raises the first time that it is asked, and then no more.
+    # Not torch.backends.cudnn.version(): for a wrong cuDNN it raises only the first time.
     cudnn: Any = torch._C._cudnn  # PyTorch has no public name
     compiled, loaded = cudnn.getCompileVersion(), cudnn.getRuntimeVersion()
     return judged_cudnn(compiled, loaded, _loaded_libraries("libcudnn"))
 
 
 def judged_cudnn(compiled: tuple[int, ...], loaded: tuple[int, ...], libraries: Sequence[Path]) -> Finding:
-    """Return whether the cuDNN that is loaded serves PyTorch, and if not where it lies and what mends it.
+    """Return whether PyTorch works with the loaded cuDNN; if not, where it lies and the remedy.
 
-    It must have the major version that PyTorch was compiled with, and be no older (NVIDIA's rule for cuDNN 9).
+    It must have the major version that PyTorch was compiled with, and not be older (NVIDIA's rule for cuDNN 9).
 
     Args:
         compiled: The version that PyTorch was compiled with: (9, 10, 2).
@@ -194,7 +195,7 @@ def judged_cudnn(compiled: tuple[int, ...], loaded: tuple[int, ...], libraries: 
 
 
 def _loaded_libraries(name: str) -> list[Path]:
-    """Return the libraries of that name which this process has loaded; none where the system does not say."""
+    """Return the libraries of that name that this process has loaded; none if the system does not say."""
     try:
         maps = Path("/proc/self/maps").read_text()
     except OSError:

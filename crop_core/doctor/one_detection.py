@@ -1,4 +1,4 @@
-"""A whole detection on the device, compared with the CPU's."""
+"""Checks a whole detection on the device against the same one on the CPU."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from crop_core.cropper import Cropper
     from crop_core.detect.detector import Detector
 
-# How far a device may be from the CPU: the two add in other orders and precisions. Both see the CPU's pixels, since
-# two decoders differ by more.
+# How far the device's detections may differ from the CPU's: the two add in another order and precision. Both get
+# pixels that the CPU decoded, since two decoders differ by more.
 SCORE_TOLERANCE = 0.03
 BOX_TOLERANCE = 2.0  # px
 LEAST_SCORE = 0.6
 
 
 def check_detection(device: str, cropper: Cropper | None) -> str:
-    """Detect the probe's person and face, and compare with the CPU where the device is another.
+    """Detect the probe's person and face; on another device than the CPU, compare with the CPU.
 
     Args:
-        device: Its name.
-        cropper: One that is loaded, or none to load one.
+        device: The device's name.
+        cropper: A loaded cropper, or none to load one.
 
     Raises:
         RuntimeError: Something else was found.
@@ -40,10 +40,10 @@ def check_detection(device: str, cropper: Cropper | None) -> str:
     cropper = cropper or Cropper(device=device, detector="fast")
     seen = _seen_by(cropper.detector("fast"), cropper.device)
     if {detection.label for detection in seen} != PROBE_LABELS:
-        raise RuntimeError(f"it found {_listed(seen)} where a person and a face are")
+        raise RuntimeError(f"it found {_listed(seen)}, but the picture shows a person and a face")
     if cropper.device.type == "cpu":
         return _listed(seen)
-    cpu = torch.device("cpu")  # by PyTorch in single precision: OpenVINO's 8 bits are farther from a GPU's half
+    cpu = torch.device("cpu")  # by PyTorch in float32: OpenVINO's 8 bits are farther from a GPU's float16
     on_cpu = _seen_by(load_detector("fast", cpu, torch.float32), cpu)
     if not agree(seen, on_cpu):
         raise RuntimeError(f"it found {_listed(seen)}, and the CPU {_listed(on_cpu)}")
@@ -51,7 +51,7 @@ def check_detection(device: str, cropper: Cropper | None) -> str:
 
 
 def _seen_by(detector: Detector, device: torch.device) -> tuple[Detection, ...]:
-    """Return what the networks find in the probe, decoded by the CPU."""
+    """Return what the networks find in the probe, which the CPU decodes."""
     from crop_core.detect.network_input import View
     from crop_core.photo.photo import open_photo
 
@@ -62,7 +62,7 @@ def _seen_by(detector: Detector, device: torch.device) -> tuple[Detection, ...]:
 
 
 def agree(ours: Sequence[Detection], theirs: Sequence[Detection]) -> bool:
-    """Return whether two devices see the same, within the tolerances."""
+    """Return whether two devices found the same, within the tolerances."""
     return len(ours) == len(theirs) and all(
         one.label == other.label
         and abs(one.score - other.score) <= SCORE_TOLERANCE
@@ -76,7 +76,7 @@ def _listed(found: Sequence[Detection]) -> str:
 
 
 def accurate_weights(device: str) -> Finding:
-    """Examine the file that a GPU's `auto` takes when it is there; elsewhere nobody needs it."""
+    """Check the weights that `auto` uses on a GPU if they are there; a CPU does not need them."""
     import torch
 
     from crop_core.detect import torchvision_models as torchvision

@@ -3,7 +3,7 @@
 from importlib.resources import files
 
 PROBE = "probe.jpg"
-PROBE_LABELS = {"person", "face"}  # what is in it with more than 0.6
+PROBE_LABELS = {"person", "face"}  # what is found in it with a confidence above 0.6
 
 
 def probe() -> bytes:

@@ -1,4 +1,4 @@
-"""A cropper that is known to work: examined, loaded, warm."""
+"""Makes a cropper that is known to work: checked, loaded and warmed up."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def ready_cropper(device: str = "auto", detector: str = "auto") -> Cropper:
-    """Return a loaded, warm cropper on a device that was examined, or say in one sentence why there is none.
+    """Return a loaded and warmed-up cropper on a device that was checked.
 
     Raises:
-        DeviceError: PyTorch, torchvision or the device does not work, or does not say what the CPU says.
+        DeviceError: PyTorch, torchvision or the device does not work, or finds something else than the CPU.
         WeightsError: The weights are absent or damaged.
         RequestError: No detector has that name.
     """

@@ -1,7 +1,7 @@
-"""Can the model run here, and if not: why, and what mends it.
+"""Checks whether the model can run here; if not, says why and what repairs it.
 
-Starts where torch and torchvision are absent or do not match, so it imports neither before it has
-looked at what is installed.
+It must work even if torch and torchvision are missing or do not match. So it looks at what is
+installed before it imports either.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from crop_core.doctor.one_detection import accurate_weights, check_detection
 
 
 def examine(device: str = "auto") -> list[Finding]:
-    """Return the findings for the device, in the order in which they matter.
+    """Return the findings for the device, the most basic first.
 
     Args:
         device: One of `device.DEVICES`.
@@ -27,7 +27,7 @@ def examine(device: str = "auto") -> list[Finding]:
 
 
 def environment(device: str) -> list[Finding]:
-    """Return the findings on everything but a whole detection."""
+    """Return the findings on everything except a whole detection."""
     findings, loads = installed_findings()
     weights = weights_findings()
     if not loads:
@@ -36,9 +36,9 @@ def environment(device: str) -> list[Finding]:
 
 
 def environment_in_use(device: str) -> list[Finding]:
-    """Return the findings that tell whether pictures can be cropped: on a CPU torchvision is not needed.
+    """Return the findings that decide whether pictures can be cropped.
 
-    Its import takes longer than all else that a server waits for.
+    A CPU does not need torchvision, so it is not imported there: that import is the slowest part of a server's start.
     """
     findings, loads = torch_findings()
     if not loads:

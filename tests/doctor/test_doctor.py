@@ -159,14 +159,14 @@ def test_torchvision_of_another_release_really_lacks_its_operator(other_torchvis
     assert f"RuntimeError: {NO_OPERATOR}" in run.stderr
 
 
-def test_torchvision_of_another_release_is_named_with_what_mends_it(other_torchvision: Path) -> None:
+def test_torchvision_of_another_release_is_named_with_its_remedy(other_torchvision: Path) -> None:
     run = in_process("-m", "crop_core.cli", "doctor", path=other_torchvision)
     assert (run.returncode, run.stderr) == (1, "")
     wrong = wrong_lines(run.stdout)
     assert set(wrong) == {"matched pair", "PyTorch loads"}
     pair, remedy = wrong["matched pair"]
     assert f"torchvision {OTHER_TORCHVISION} is built for torch {OTHER_TORCH}" in pair
-    assert str(other_torchvision) in remedy, "the copy that is in the way must go; to install another mends nothing"
+    assert str(other_torchvision) in remedy, "the copy that is in the way must go; to install another repairs nothing"
     found, remedy = wrong["PyTorch loads"]
     assert NO_OPERATOR in found
     assert "_C.so" in found or "lib" in found, "why the operators did not load, which torchvision keeps to itself"
@@ -231,7 +231,7 @@ def test_operator_library_that_is_missing_is_named(torchvision_without_operators
     assert run.returncode == 1
     found, remedy = wrong_lines(run.stdout)["PyTorch loads"]
     assert NO_OPERATOR in found
-    assert "_C.so is not there" in found
+    assert "_C.so is missing" in found
     assert "pip install --force-reinstall torch==" in remedy
 
 
@@ -309,8 +309,8 @@ def test_gpu_that_is_hidden_is_explained() -> None:
         (None, 12080, None, "built for the CPU alone"),
         (None, None, None, "built for the CPU alone"),
         ("12.8", None, None, "no NVIDIA driver"),
-        ("13.0", 12080, None, "takes CUDA 12.8 at most"),
-        ("12.8", 11080, "", "takes CUDA 11.8 at most"),
+        ("13.0", 12080, None, "supports at most CUDA 12.8"),
+        ("12.8", 11080, "", "supports at most CUDA 11.8"),
         ("12.8", 12020, "", "CUDA_VISIBLE_DEVICES"),
         ("12.8", 12020, None, "no GPU answers"),
         ("12.8", 13000, None, "no GPU answers"),
