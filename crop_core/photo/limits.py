@@ -75,7 +75,9 @@ def limits() -> Limits:
 def _number(name: str, text: str) -> int:
     if text.isascii() and text.isdigit() and len(text) <= 15 and int(text) >= 1:
         return int(text)
-    raise SettingError(f"{PREFIX}{name.upper()} is a whole number of at least 1, got {text[:40]!r}.")
+    raise SettingError(
+        f"{PREFIX}{name.upper()} is a whole number of at least 1, got {text[:40]!r}. Change or unset it."
+    )
 
 
 def check_bytes(length: int) -> None:
