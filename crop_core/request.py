@@ -193,8 +193,8 @@ class CropRequest:
             raise RequestError("mode faces crops faces only, and labels leaves them out. Leave labels empty.")
         ratios = parse_ratios(self.aspect_ratios)
         check_focus(self.focus, self.position, self.mode, self.trim, ratios)
-        wished = self.aspect_ratios != DEFAULT_RATIOS
-        check_sizes(self.width, self.height, ratios, wished, self.ratio_choice)
+        is_named = self.aspect_ratios != DEFAULT_RATIOS
+        check_sizes(self.width, self.height, ratios, is_named, self.ratio_choice)
         check_buckets(self.width, self.height, self.multiple_of, self.max_pixels, self.if_none)
         check_combinations(self, ratios)
 

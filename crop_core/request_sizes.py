@@ -35,14 +35,14 @@ MAX_PIXELS = an_input(
 Ratios = tuple[tuple[str, Fraction | None], ...]
 
 
-def check_sizes(width: int | None, height: int | None, ratios: Ratios, wished: bool, choice: str) -> None:
+def check_sizes(width: int | None, height: int | None, ratios: Ratios, is_named: bool, choice: str) -> None:
     """Refuse a width and a height that contradict the ratios, or that make a crop too long.
 
     Args:
         width: As asked for, in pixels.
         height: As asked for, in pixels.
         ratios: Their names, and width over height.
-        wished: Whether the caller named the ratios; if not, width and height replace the default ratio.
+        is_named: Whether the caller named the ratios; if not, width and height replace the default ratio.
         choice: ``auto`` or ``closest`` if one of the ratios is picked; empty if each gives a crop.
 
     Raises:
@@ -50,7 +50,7 @@ def check_sizes(width: int | None, height: int | None, ratios: Ratios, wished: b
     """
     for name, ratio in ratios:
         if width is not None and height is not None:
-            if choice or name == FREE or (ratio is not None and wished and _differs(width, height, ratio)):
+            if choice or name == FREE or (ratio is not None and is_named and _differs(width, height, ratio)):
                 raise RequestError(
                     f"width {width} and height {height} set the ratio, and aspect_ratio asks for "
                     f"{choice + ':' if choice else ''}{name}. Leave out one of the three."

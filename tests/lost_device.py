@@ -1,4 +1,4 @@
-"""The served model on a device that is lost once it is ready: PyTorch's `meta`, which answers nothing."""
+"""The served model on a device that fails once the model is ready: PyTorch's `meta`, which computes nothing."""
 
 import torch
 
@@ -6,9 +6,9 @@ import predict
 
 
 class Predictor(predict.Predictor):
-    """The model, its device changed behind its back."""
+    """The model, with its device replaced after `setup`."""
 
     def setup(self) -> None:
-        """Get ready on the device that is there, and lose it."""
+        """Set up on the real device, then replace it."""
         super().setup()
         self.cropper.device = torch.device("meta")

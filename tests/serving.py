@@ -1,4 +1,4 @@
-"""What tests of the served model share: pictures as data URIs, answers read, servers of their own to fetch from."""
+"""Shared by the tests of the served model: pictures as data URIs, answers read, servers to fetch pictures from."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Quiet(BaseHTTPRequestHandler):
 
 
 class Pictures(Quiet):
-    """Serves the samples, and under names that tell nothing."""
+    """Serves the samples, also under names without a meaning."""
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
@@ -127,7 +127,7 @@ def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The model's server, one for all tests that leave it as it was."""
+    """The model's server, shared by all tests that do not change it."""
     with served(tmp_path_factory.mktemp("server"), request.session) as server:
         yield server
 

@@ -1,4 +1,4 @@
-"""What nobody thought of: any request and any damaged file ends in crops or in a CropError."""
+"""Any request and any damaged file ends in crops or in a CropError."""
 
 from __future__ import annotations
 
@@ -109,12 +109,12 @@ def test_any_request_crops_any_small_picture_or_says_why_not(
 
 
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep a number that a fault made large from costing a second: what lies beyond is refused as it would be."""
+    """Lower the limits, so that a number that a fault made large is refused and does not take a second."""
     monkeypatch.setenv("CROP_CORE_MAX_PIXELS", "1000000")
 
 
 def cropped_without_looking(data: bytes) -> str:
-    """Return what comes of a file on its way without the networks, which see pixels alone."""
+    """Return what becomes of a file without the networks, which get only its pixels."""
     try:
         photo = open_photo(data)
         in_srgb(photo.small(832), photo.icc_profile)

@@ -1,4 +1,4 @@
-"""What lies in .github is held to the code: the model's page, the push test, its workflow."""
+"""The files in .github say what the code does: the model's page, the push test, its workflow."""
 
 from __future__ import annotations
 

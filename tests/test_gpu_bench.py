@@ -1,4 +1,4 @@
-"""The check of what only a GPU runs, tried as far as a CPU goes: parts fail alone, and what they found is written."""
+"""tests/bench/gpu.py on a CPU: a part that fails does not stop the others, and each part's findings are written."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def hangs(device, quick):
 
 @pytest.fixture
 def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put those parts in the place of the real ones, and return the folder for the report."""
+    """Replace the real parts by these, and return the folder for the report."""
     (tmp_path / "stand_ins.py").write_text(PARTS)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     stand_ins = {name: (f"stand_ins:{name}", 60) for name in ("wrong", "dies", "good")}
@@ -59,7 +59,7 @@ def run(out: Path, *arguments: str) -> tuple[int, dict[str, dict[str, object]]]:
 
 
 def is_running(process: int) -> bool:
-    """Return whether the process runs; one that has ended and waits to be collected does not."""
+    """Return whether the process runs; a zombie does not."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:

@@ -1,4 +1,4 @@
-"""The quality benchmark: its measures on scenes small enough to reckon by hand, its command on samples."""
+"""The quality benchmark: its measures on scenes that can be computed by hand, its command on samples."""
 
 from __future__ import annotations
 
@@ -253,7 +253,7 @@ def test_scenes_are_in_the_order_of_their_names() -> None:
 
 @pytest.fixture
 def ground_truth(tmp_path: Path) -> Path:
-    """Two samples and boxes whose share in the middle square can be reckoned: all, and half (75 to 150 of 0 to 150)."""
+    """Two samples, and boxes of which the middle square holds all and half (75 to 150 of 0 to 150)."""
     coco = coco_of(
         scene((10, 10, 500, 500), name="astronaut.jpg", width=512, height=512),
         scene((0, 0, 150, 300), name="cat.jpg", width=451, height=300),
@@ -268,7 +268,7 @@ def _run(*arguments: str | Path) -> int:
 
 
 def _refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
-    """Return what a wrong use is answered with."""
+    """Return the error message for a wrong use."""
     with pytest.raises(SystemExit) as stop:
         _run(*arguments)
     assert stop.value.code == 2

@@ -13,7 +13,7 @@ from cog_server import IMAGE_ENVIRONMENT
 from conftest import ROOT, SAMPLES
 
 from crop_core.cli.main import main
-from crop_core.doctor.finding import MEND_PAIR, PAIR
+from crop_core.doctor.finding import PAIR, REPAIR_PAIR
 from crop_core.request import inputs
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -38,7 +38,7 @@ def test_the_file_tree_names_what_is_there() -> None:
 
 def test_the_line_that_repairs_a_pair_is_the_doctors() -> None:
     (line,) = re.findall(r"^pip install .+$", PAIRS_PAGE, re.MULTILINE)
-    assert MEND_PAIR.endswith(line)
+    assert REPAIR_PAIR.endswith(line)
 
 
 def test_the_rule_for_pairs_holds_for_the_pinned_one() -> None:

@@ -239,7 +239,7 @@ class TestSaveAgain:
 
 @contextmanager
 def _no_file_larger_than(size: int) -> Iterator[None]:
-    """Let the system refuse whatever makes a file larger, as it does on a full disk (there the word is another)."""
+    """Let the system refuse to make any file larger, as a full disk does (with another message)."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

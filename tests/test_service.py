@@ -1,4 +1,4 @@
-"""The server under fire: what callers, addresses, sinks and the system can do to it, done to the real process."""
+"""The real server with bad callers, bad addresses, bad upload sinks and a failing system."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _ready(server: Server) -> bool:
 
 @contextmanager
 def _asked(server: Server, name: str, **inputs: object) -> Iterator[list[tuple[int, Any]]]:
-    """Ask for a prediction of that name beside the block, which begins when it is at work; yield its answers-to-be."""
+    """Run a prediction of that name while the block runs; yield the list that its answer is put into."""
     answers: list[tuple[int, Any]] = []
     thread = threading.Thread(
         target=lambda: answers.append(server.ask("PUT", f"/predictions/{name}", {"input": inputs}))
@@ -238,7 +238,7 @@ def test_cancelling_what_is_not_there_is_refused(server: Server) -> None:
 
 
 class _FaultySink(Quiet, BaseHTTPRequestHandler):
-    """A place for uploads that does what it is told to."""
+    """A sink for uploads whose answers a test sets."""
 
     fault: ClassVar[str] = ""
     released: ClassVar[threading.Event] = threading.Event()

@@ -16,7 +16,7 @@ class Stop:
 
     def __init__(self) -> None:
         """Begin without a signal."""
-        self._wished = False
+        self._signalled = False
         self._signals = [signal.SIGTERM]
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # a shell ignores it for background jobs
             self._signals.append(signal.SIGINT)
@@ -32,7 +32,7 @@ class Stop:
         Raises:
             KeyboardInterrupt: Always.
         """
-        self._wished = True
+        self._signalled = True
         raise KeyboardInterrupt
 
     def check(self) -> None:
@@ -41,7 +41,7 @@ class Stop:
         Raises:
             KeyboardInterrupt: One came.
         """
-        if self._wished:
+        if self._signalled:
             raise KeyboardInterrupt
 
 

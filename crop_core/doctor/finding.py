@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from crop_core.errors import CropError
 
 PAIR = ("torch==2.10.0", "torchvision==0.25.0")  # as in requirements.txt; a test holds them together
-MEND_PAIR = f"Repair it with: pip install --force-reinstall {' '.join(PAIR)}"
-MEND_CROP_CORE = "Install crop-core again: pip install --force-reinstall --no-deps . in a new checkout."
+REPAIR_PAIR = f"Repair it with: pip install --force-reinstall {' '.join(PAIR)}"
+REINSTALL_CROP_CORE = "Install crop-core again: pip install --force-reinstall --no-deps . in a new checkout."
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,13 +19,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from crop_core.detect.weights.load import SHA256, checked_bytes
-from crop_core.doctor.finding import MEND_CROP_CORE, MEND_PAIR, Finding, first_line, tried
+from crop_core.doctor.finding import REINSTALL_CROP_CORE, REPAIR_PAIR, Finding, first_line, tried
 
 
 def torch_findings() -> tuple[list[Finding], bool]:
     """Return the findings on PyTorch alone, which is all that a CPU needs; and whether PyTorch loads."""
     found = {"torch": list(distributions(name="torch"))}
-    loads = tried("PyTorch loads", _load_torch, MEND_PAIR)
+    loads = tried("PyTorch loads", _load_torch, REPAIR_PAIR)
     return [_versions(found), loads], loads.ok
 
 
@@ -33,19 +33,19 @@ def installed_findings() -> tuple[list[Finding], bool]:
     """Return the findings on what is installed; and whether both torch and torchvision load."""
     found = {name: list(distributions(name=name)) for name in ("torch", "torchvision")}
     findings = [_versions(found)]
-    mend = MEND_PAIR
+    remedy = REPAIR_PAIR
     if all(found.values()):
         pair = _pair(found["torch"], found["torchvision"])
         findings.append(pair)
-        mend = mend if pair.ok else f"{pair.found}. {pair.remedy}"
-    loads = tried("PyTorch loads", _load, mend)
+        remedy = remedy if pair.ok else f"{pair.found}. {pair.remedy}"
+    loads = tried("PyTorch loads", _load, remedy)
     findings.append(loads)
     return ([*findings, _operator_library(), _cuda_builds()] if loads.ok else findings), loads.ok
 
 
 def weights_findings() -> list[Finding]:
     """Return the findings on the shipped weights."""
-    return [tried(f"weights {file}", partial(_check_weights, file), MEND_CROP_CORE) for file in SHA256]
+    return [tried(f"weights {file}", partial(_check_weights, file), REINSTALL_CROP_CORE) for file in SHA256]
 
 
 def engine_finding() -> Finding:
@@ -67,7 +67,7 @@ def _versions(found: dict[str, list[Distribution]]) -> Finding:
     versions = {name: several[0].version if several else "absent" for name, several in found.items()}
     text = f"Python {platform.python_version()}, " + ", ".join(f"{name} {v}" for name, v in versions.items())
     missing = [name for name, several in found.items() if not several]
-    remedy = f"{' and '.join(missing)} must be installed for this Python. {MEND_PAIR}"
+    remedy = f"{' and '.join(missing)} must be installed for this Python. {REPAIR_PAIR}"
     return Finding("versions", not missing, text, remedy if missing else "")
 
 
@@ -84,7 +84,7 @@ def _pair(torches: Sequence[Distribution], torchvisions: Sequence[Distribution])
     if torch_version.partition("+")[0] == match[1].partition("+")[0]:
         return Finding("matched pair", True, f"torchvision {vision_version} is built for torch {match[1]}")
     said = f"torchvision {vision_version} is built for torch {match[1]}, and torch {torch_version} is installed"
-    remedy = MEND_PAIR
+    remedy = REPAIR_PAIR
     for several in (torches, torchvisions):
         if len(several) > 1:
             remedy = (
@@ -149,7 +149,7 @@ def _operator_library() -> Finding:
                 "not a Python module. Nothing is wrong; the checks of the operators below count"
             )
             return Finding(what, True, said)
-        return Finding(what, False, f"ImportError: {error}", MEND_PAIR, needed=False)
+        return Finding(what, False, f"ImportError: {error}", REPAIR_PAIR, needed=False)
     return Finding(what, True, "works")
 
 
@@ -171,4 +171,4 @@ def judged_builds(own: str | None, vision: int) -> Finding:
         return Finding("CUDA builds", True, f"both for CUDA {own}" if own else "both without CUDA")
     names = [f"CUDA {version}" if version else "the CPU alone" for version in (own, theirs)]
     said = f"torch is built for {names[0]}, torchvision for {names[1]}"
-    return Finding("CUDA builds", False, said, f"Both must come from one index. {MEND_PAIR}")
+    return Finding("CUDA builds", False, said, f"Both must come from one index. {REPAIR_PAIR}")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crop_core.device import resolve_device
-from crop_core.doctor.finding import MEND_PAIR, Finding, runnable, tried
+from crop_core.doctor.finding import REPAIR_PAIR, Finding, runnable, tried
 from crop_core.doctor.probe import probe
 from crop_core.errors import CropError
 
@@ -62,14 +62,14 @@ def device_findings(device: str, torchvision: bool = True) -> list[Finding]:
     checks = [("a convolution", _check_convolution)]
     if torchvision:
         checks += [("torchvision.ops.nms", _check_nms), ("torchvision.ops.roi_align", _check_roi_align)]
-    remedy = MEND_PAIR
+    remedy = REPAIR_PAIR
     if cudnn_fault := next((one for one in findings if one.what == "cuDNN" and not one.ok), None):
         remedy = f"{cudnn_fault.found}. {cudnn_fault.remedy}"  # the likely cause of what fails below
     findings += [tried(f"{name} on {resolved.type}", partial(check, resolved), remedy) for name, check in checks]
     if not torchvision:
         return findings
     where = resolved.type if resolved.type == "cuda" else "cpu"  # there is no JPEG decoder for MPS
-    remedy = f"The CPU decodes instead, more slowly. {MEND_PAIR}"
+    remedy = f"The CPU decodes instead, more slowly. {REPAIR_PAIR}"
     decoder = partial(_check_decoder, torch.device(where))
     findings.append(tried(f"JPEG decoder on {where}", decoder, remedy, needed=False))
     return findings
@@ -84,7 +84,7 @@ def cuda_trouble(build: str | None, driver: int | None, visible: str | None) -> 
         visible: The environment's CUDA_VISIBLE_DEVICES.
     """
     if build is None:
-        return "This torch is built for the CPU alone.", MEND_PAIR
+        return "This torch is built for the CPU alone.", REPAIR_PAIR
     if driver is None:
         return (
             "There is no NVIDIA driver (libcuda.so.1).",

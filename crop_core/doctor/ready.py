@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from crop_core.doctor.finding import MEND_PAIR, Finding, tried
+from crop_core.doctor.finding import REPAIR_PAIR, Finding, tried
 from crop_core.doctor.one_detection import check_detection
 from crop_core.doctor.report import environment_in_use
 from crop_core.errors import DeviceError
@@ -27,7 +27,7 @@ def ready_cropper(device: str = "auto", detector: str = "auto") -> Cropper:
     from crop_core.cropper import Cropper
 
     cropper = Cropper(device=device, detector=detector)
-    _require([tried("one detection", partial(check_detection, device, cropper), MEND_PAIR)])
+    _require([tried("one detection", partial(check_detection, device, cropper), REPAIR_PAIR)])
     cropper.warm_up()
     return cropper
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from crop_core.doctor.finding import MEND_PAIR, Finding, runnable, tried
+from crop_core.doctor.finding import REPAIR_PAIR, Finding, runnable, tried
 from crop_core.doctor.installed import engine_finding, installed_findings, torch_findings, weights_findings
 from crop_core.doctor.on_device import device_findings, is_for_gpu
 from crop_core.doctor.one_detection import accurate_weights, check_detection
@@ -22,7 +22,7 @@ def examine(device: str = "auto") -> list[Finding]:
     """
     findings = environment(device)
     if runnable(findings):
-        findings.append(tried("one detection", partial(check_detection, device, None), MEND_PAIR))
+        findings.append(tried("one detection", partial(check_detection, device, None), REPAIR_PAIR))
     return findings
 
 

@@ -75,7 +75,7 @@ def _allowed_memory() -> int:
         import resource  # Windows has none
     except ImportError:
         return sys.maxsize
-    return min(sys.maxsize if limit == resource.RLIM_INFINITY else limit for limit in resource.getrlimit(_what()))
+    return min(sys.maxsize if limit == resource.RLIM_INFINITY else limit for limit in resource.getrlimit(_limit_kind()))
 
 
 def _limit_memory(length: int, may_rise: bool) -> None:
@@ -89,12 +89,12 @@ def _limit_memory(length: int, may_rise: bool) -> None:
         import resource
     except ImportError:
         return
-    _, hard = resource.getrlimit(_what())
+    _, hard = resource.getrlimit(_limit_kind())
     with suppress(ValueError, OSError):  # some systems know the limit but do not let it be set
-        resource.setrlimit(_what(), (length, hard if may_rise else length))
+        resource.setrlimit(_limit_kind(), (length, hard if may_rise else length))
 
 
-def _what() -> int:
+def _limit_kind() -> int:
     """Return which limit to set. Not RLIMIT_AS: threads reserve address space that they never use."""
     import resource
 

@@ -1,4 +1,4 @@
-"""What is to do: keyed by picture and request, one folder for each."""
+"""The ledger: pictures are keyed by picture and request, and each has a folder of its own."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ FAST = ["--device", "cpu", "--detector", "fast"]
 
 @pytest.fixture(autouse=True)
 def heeds_ctrl_c() -> Iterator[None]:
-    """Let Ctrl-C be heard, here and in processes started from here: a shell's background jobs ignore it."""
+    """Handle Ctrl-C here and in processes started from here: a shell's background jobs ignore it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -179,14 +179,14 @@ def test_after_ctrl_c_and_sigterm_the_same_command_does_the_rest_and_touches_not
     out = tmp_path / "out"
     done: set[str] = set()
     before: dict[Path, int] = {}
-    for wish in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM):
         process = started(photos, out, "--workers", 1, "--log-json")
         enough = len(done) + 17  # two blocks at least, so that one has come back by now
         wait_for(lambda enough=enough: crops_in(out) >= enough, process)
-        if wish == signal.SIGINT:
-            os.killpg(process.pid, wish)  # as a terminal does: to all processes of the group
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)  # as a terminal does: to all processes of the group
         else:
-            process.send_signal(wish)
+            process.send_signal(number)
         said, err = ended(process, 130)
         assert said == ""
         events = [json.loads(line) for line in err.splitlines()]

@@ -33,7 +33,7 @@ def lines_of(report: Mapping[str, Any]) -> tuple[Lines, Lines]:
 
 
 def slope(line: Mapping[float, float]) -> float:
-    """Return how much a line grows with a megapixel, by least squares."""
+    """Return the slope of a line, per megapixel, by least squares."""
     x_mean, y_mean = (sum(values) / len(line) for values in (line.keys(), line.values()))
     return sum((x - x_mean) * (y - y_mean) for x, y in line.items()) / sum((x - x_mean) ** 2 for x in line)
 

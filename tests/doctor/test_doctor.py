@@ -1,4 +1,4 @@
-"""What the doctor says of a healthy machine, and of real faults: each is made, not pretended.
+"""What the doctor says of a healthy machine and of real faults, which the tests make.
 
 One cannot be made here: wheels for the CPU alone are not to be had where CUDA wheels of the same
 version are the index's own, so what is said of such a pair is tested on the values that it states.
@@ -29,7 +29,7 @@ from crop_core.detect.choose_detector import ACCURATE
 from crop_core.detect.weights import load as weights
 from crop_core.detection import Detection
 from crop_core.doctor import on_device
-from crop_core.doctor.finding import MEND_PAIR, PAIR, Finding, runnable, tried
+from crop_core.doctor.finding import PAIR, REPAIR_PAIR, Finding, runnable, tried
 from crop_core.doctor.installed import judged_builds
 from crop_core.doctor.on_device import cuda_trouble, judged_cudnn, judged_kernels
 from crop_core.doctor.one_detection import agree as agree_on
@@ -348,9 +348,9 @@ def test_wheel_without_kernels_for_the_device_is_wrong(capability: tuple[int, in
 
 def test_operator_that_is_not_built_for_the_device_is_wrong() -> None:
     # The meta device stands for a GPU: it is on every machine, and torchvision refuses to run its operators on it.
-    found = tried("nms", lambda: on_device._check_nms(torch.device("meta")), MEND_PAIR)
+    found = tried("nms", lambda: on_device._check_nms(torch.device("meta")), REPAIR_PAIR)
     assert not found.ok
-    assert found.remedy == MEND_PAIR
+    assert found.remedy == REPAIR_PAIR
 
 
 @pytest.mark.parametrize("operator", ["nms", "roi_align"])

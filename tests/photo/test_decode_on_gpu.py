@@ -1,4 +1,4 @@
-"""The GPU's way with pictures, run on the CPU as far as it goes there; what needs nvJPEG carries the marker gpu."""
+"""The GPU's decoding, run on the CPU where that is possible; tests that need nvJPEG have the marker gpu."""
 
 from __future__ import annotations
 

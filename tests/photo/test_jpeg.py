@@ -1,4 +1,4 @@
-"""JPEG: what is damaged is refused, what is whole is read, and both as exactly as before."""
+"""JPEG: damaged files are refused, whole ones are read to the same pixels as by Pillow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The odd pictures that people upload, one row each, through the whole way."""
+"""The odd pictures that people upload, one row each, from the file to the crop."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def frames(format: str, size: tuple[int, int] = PHOTO.size, count: int = 4) -> b
 
 @dataclass(frozen=True)
 class Row:
-    """A file, and the picture that it shows, or a word of its refusal."""
+    """A file, and the picture that it shows, or a part of the error message."""
 
     data: Callable[[], bytes]
     shows: Image.Image | str

@@ -1,4 +1,4 @@
-"""PNG: what is damaged beside the pixels costs nothing, what is damaged in them is refused."""
+"""PNG: damage beside the pixels is ignored, damage in them is refused."""
 
 from __future__ import annotations
 

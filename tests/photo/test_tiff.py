@@ -1,4 +1,4 @@
-"""TIFFs of every layout: the pixels that the tags speak of, or a refusal by name."""
+"""TIFFs of every layout: read to the pixels that the tags describe, or refused by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is opaque is where the object is, also where it is as white as the ground that transparency lay on."""
+"""The opaque part of a picture is found as the object, even a white one on white."""
 
 from __future__ import annotations
 
