@@ -357,7 +357,7 @@ class TestPaths:
 
     @pytest.mark.parametrize("other", [None, 7, ["cat.jpg"]], ids=repr)
     def test_what_is_neither_is_one_sentence(self, other: Any, cropper: Cropper) -> None:
-        with pytest.raises(ImageError, match="Expected the bytes of a picture file, or its path, and got"):
+        with pytest.raises(ImageError, match="Expected a picture file's bytes or its path, got"):
             cropper.crop(other)
 
     def test_of_many_one_that_cannot_be_read_costs_itself_alone(
