@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from crop_core.detection import Detection
 from crop_core.frame.composition import well_placed
-from crop_core.frame.place_on_axis import best_place, place_holding
+from crop_core.frame.place_on_axis import best_place, claims_on, place_holding
 from crop_core.frame.subjects import Thing, subjects_among
 from crop_core.geometry import Box, Size
 from crop_core.request import CropRequest
@@ -50,6 +50,15 @@ def test_a_thing_that_cannot_fit_is_seen_in_its_middle() -> None:
 def test_a_weak_thing_does_not_pull_the_window_off_a_strong_one_that_cannot_fit() -> None:
     offset = offset_of(things(object_(100, 900), object_(850, 950, score=0.2)), 0, 1000, 400)
     assert offset == 300
+
+
+def test_a_face_on_a_poster_claims_nothing_beside_the_face_of_the_main_thing() -> None:
+    def claimed(side: float) -> list[str]:
+        ranked = sorted(things(face(600, 300, 200), face(100, 100, side)), key=lambda thing: -thing.weight)
+        return [claim.what for claim in claims_on(ranked, 0, (0, 200), 800)]
+
+    assert "all faces together" in claimed(100)
+    assert "the face" in claimed(15)
 
 
 def test_a_weak_thing_does_not_pull_the_window_off_the_face_of_a_person_who_cannot_fit() -> None:

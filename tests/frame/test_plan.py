@@ -9,7 +9,8 @@ from scenes import LANDSCAPE, RATIOS, dog, face, only_plan, person, planned, req
 
 from crop_core.detection import Detection, in_order
 from crop_core.errors import ImageError
-from crop_core.frame.subjects import subjects_among
+from crop_core.frame.place_on_axis import LEAST_FACE
+from crop_core.frame.subjects import subjects_among, weightiest
 from crop_core.geometry import Box, Size, Window
 from crop_core.request import CropRequest
 
@@ -83,12 +84,16 @@ def test_a_person_who_just_fits_is_whole_wherever_the_face_is(
 
 
 @given(scenes(labels=("face",)), RATIOS)
-def test_all_sure_heads_are_whole_when_they_fit_together(scene: tuple[Size, tuple[Detection, ...]], ratio: str) -> None:
+def test_all_sure_heads_that_claim_a_place_are_whole_when_they_fit_together(
+    scene: tuple[Size, tuple[Detection, ...]], ratio: str
+) -> None:
     size, detections = scene
     detections = tuple(detection for detection in detections if detection.score >= 0.5)
     assume(detections)
     request = CropRequest(aspect_ratios=(ratio,))
-    heads = [thing.box.outward() for thing in subjects_among(detections, size, request)]
+    things = subjects_among(detections, size, request)
+    assume(min(thing.weight for thing in things) >= LEAST_FACE * weightiest(things).weight)
+    heads = [thing.box.outward() for thing in things]
     (plan,) = planned(detections, size, request)
     width = max(head.x2 for head in heads) - min(head.x1 for head in heads)
     height = max(head.y2 for head in heads) - min(head.y1 for head in heads)
