@@ -120,7 +120,7 @@ class Predictor(BasePredictor):
         ),
         background: str = Input(
             default="auto",
-            description="What fills the padding: a CSS colour (white, #f5f5f5), edge (the colour of the picture's border), blur (the picture itself, blurred) or transparent. auto: white, or transparent if the picture has transparency.",
+            description="What fills the padding: a CSS colour (white, #f5f5f5), which also lies behind transparent parts, edge (the colour of the picture's border), blur (the picture itself, blurred) or transparent. auto: white, or transparent if the picture has transparency.",
         ),
         align: str = Input(
             default="none",

@@ -35,8 +35,9 @@ FIT = an_input(
 BACKGROUND = an_input(
     "auto",
     str,
-    "What fills the padding: a CSS colour (white, #f5f5f5), edge (the colour of the picture's border), blur (the "
-    "picture itself, blurred) or transparent. auto: white, or transparent if the picture has transparency.",
+    "What fills the padding: a CSS colour (white, #f5f5f5), which also lies behind transparent parts, edge (the "
+    "colour of the picture's border), blur (the picture itself, blurred) or transparent. auto: white, or transparent "
+    "if the picture has transparency.",
 )
 
 ALIGN = an_input(

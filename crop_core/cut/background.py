@@ -39,6 +39,23 @@ def filling_for(request: CropRequest, output_format: str, icc_profile: bytes | N
     return from_srgb(filling, icc_profile) if icc_profile else filling
 
 
+def laid_on(pixels: Tensor, filling: Filling) -> Tensor:
+    """Return the pixels with a colour behind their transparent parts; unchanged if the filling is no colour.
+
+    Args:
+        pixels: uint8 tensor [3 or 4, H, W].
+        filling: As `CropRequest.filling`, a colour in the pixels' own colours.
+    """
+    if pixels.shape[0] == 3 or not isinstance(filling, tuple) or filling[3] == 0:
+        return pixels
+    color = torch.tensor(filling[:3], device=pixels.device).float()[:, None, None]
+    alpha = pixels[3:].float() / 255
+    behind = filling[3] / 255 * (1 - alpha)
+    whole = alpha + behind  # never 0: the colour is not transparent
+    mixed = torch.cat(((pixels[:3] * alpha + color * behind) / whole, 255 * whole))
+    return mixed.round_().to(torch.uint8)
+
+
 def filled(content: Tensor, at: Window, size: Size, filling: Filling, there: Tensor | None = None) -> Tensor:
     """Return the content on a larger canvas, with everything around it filled.
 

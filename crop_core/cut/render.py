@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from crop_core.cut.background import filled
+from crop_core.cut.background import filled, laid_on
 from crop_core.cut.resample import Source, resampled, resampled_turned
 from crop_core.frame.plan import CropPlan
 from crop_core.request_text import Filling
@@ -30,8 +30,9 @@ def render(photo: Source, plan: CropPlan, device: torch.device, filling: Filling
     at = plan.shown_in
     if plan.angle:
         turned, there = resampled_turned(photo, plan.frame or plan.window, plan.angle, at.size)
+        turned = laid_on(turned.to(device), filling)
         if there is None and at.size == plan.output_size:
-            return turned.to(device)
-        return filled(turned.to(device), at, plan.output_size, filling, None if there is None else there.to(device))
-    content = resampled(photo, plan.window, at.size).to(device)
+            return turned
+        return filled(turned, at, plan.output_size, filling, None if there is None else there.to(device))
+    content = laid_on(resampled(photo, plan.window, at.size).to(device), filling)
     return content if at.size == plan.output_size else filled(content, at, plan.output_size, filling)

@@ -10,7 +10,7 @@ from conftest import encoded, ramp
 from PIL import Image, ImageCms
 
 from crop_core import Cropper, CropRequest, RequestError, Size, Window
-from crop_core.cut.background import blurred, filled
+from crop_core.cut.background import blurred, filled, laid_on
 from crop_core.cut.render import render
 from crop_core.frame.plan import CropPlan
 from crop_core.photo.color import from_srgb
@@ -58,6 +58,38 @@ def test_the_pictures_pixels_stay_as_they_are(text: str, color: tuple[int, ...])
 def test_what_is_around_a_flat_picture_has_one_color(text: str, color: tuple[int, ...], filling: list[int]) -> None:
     outside = around(filled(flat(*color), AT, CANVAS, parse_background(text)))
     assert (outside == torch.tensor(filling)[:, None]).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "pixel", "seen"),
+    [
+        ("#102030", (200, 100, 50, 0), (16, 32, 48, 255)),
+        ("#102030", (200, 100, 50, 255), (200, 100, 50, 255)),
+        ("#102030", (116, 132, 148, 51), (36, 52, 68, 255)),  # a fifth of the picture's, four of the colour
+        ("#10203080", (200, 100, 50, 0), (16, 32, 48, 128)),
+        ("transparent", (200, 100, 50, 77), (200, 100, 50, 77)),
+        ("edge", (200, 100, 50, 77), (200, 100, 50, 77)),
+        ("auto", (200, 100, 50, 77), (200, 100, 50, 77)),
+    ],
+)
+def test_a_color_also_lies_behind_what_is_transparent(text: str, pixel: tuple[int, ...], seen: tuple[int, ...]) -> None:
+    request = CropRequest(fit="pad", background=text, output_format="png")
+    whole = torch.tensor(pixel, dtype=torch.uint8)[:, None, None].repeat(1, 4, 4)
+    assert laid_on(whole, request.filling)[:, 2, 2].tolist() == list(seen)
+
+
+def test_a_cut_out_saved_as_jpeg_shows_the_color_asked_for(cropper: Cropper) -> None:
+    cut_out = Image.new("RGBA", (64, 48), (255, 255, 255, 0))
+    cut_out.paste((250, 250, 250, 255), (20, 10, 40, 40))
+    request = CropRequest(aspect_ratios=("1:1",), fit="pad", background="#203040", output_format="jpg")
+    crop = cropper.crop(encoded(cut_out, "PNG"), request).crops[0]
+    assert crop.data
+    with Image.open(io.BytesIO(crop.data)) as picture:
+        corner, frame = picture.getpixel((2, picture.height // 2)), picture.getpixel((2, 2))
+    assert isinstance(corner, tuple)
+    assert isinstance(frame, tuple)
+    assert corner == pytest.approx((32, 48, 64), abs=3)
+    assert frame == pytest.approx((32, 48, 64), abs=3)
 
 
 def test_each_side_is_filled_with_the_middle_color_of_its_own_edge() -> None:
