@@ -109,9 +109,9 @@ class Detector(ABC):
             DeviceError: The networks returned NaN.
         """
         found = self._looked(views)
-        # Also a thing that the caller does not want to see explains what stands out there.
+        # A thing below the caller's threshold still explains what stands out there.
         detections = all_settled(found.candidates, min(score_threshold, EXPLAINING_SCORE), iou_threshold)
-        compositions = found.compositions.cpu().tolist()  # the device is done: what it waits for is a copy
+        compositions = found.compositions.cpu().tolist()  # the device has finished, so this waits only for the copy
         masks = self._masks_of(found)
         return [
             seen_in(view.size, ours, composition, mask, score_threshold)

@@ -20,15 +20,13 @@ from crop_core.geometry import Box
 MAX_OBJECTS = 100  # what COCO's evaluation counts per picture
 MAX_FACES = 500  # WIDER FACE has pictures with hundreds
 # Two labels on boxes that overlap this much are two names for one thing ("cat" and "dog" on one
-# animal); high enough to leave a person on a horse alone. The second name goes when it has less
-# than half the first one's score: closer ones are a real doubt, and dropping those too cost 0.02
-# of AP on 152 COCO pictures (0.243 to 0.221), dropping these 0.001.
+# animal); high enough to leave a person on a horse alone. The second name goes if it has less
+# than half the first one's score. Closer scores are a real doubt, and dropping those loses true things.
 DUPLICATE_IOU = 0.85
 DUPLICATE_SCORE = 0.5
 # A part of a face that fills the frame looks like a face at the larger scale, and overlaps too
 # little for NMS. A face that lies in another by this share of its own area, with less than half its
-# score, is such a part: on 88 pictures with 848 faces dropping them cost no true face at a threshold
-# of 0.3, and 0.0001 of AP (0.4285 to 0.4284).
+# score, is such a part; true faces hardly ever are.
 PART_SHARE = 0.875
 # The boxes that a network proposes for one thing differ by a few percent, and which of them has the best score is
 # chance: an encoder's noise changes it. So a box becomes the mean of all that overlap it by more than this, which is
@@ -38,14 +36,14 @@ FUSED_IOU = 0.6
 FUSED_SCORE = 0.1
 
 _FACE_INDEX = LABELS.index(FACE)
-_PICTURE = 16  # the column of a row that says whose it is
-_AT_ONCE = 256  # boxes that are compared with all others at once: 20 MB of weights where there are 10,000
+_PICTURE = 16  # the column with the picture's number
+_AT_ONCE = 256  # boxes that are compared with all others at once; limits the memory for the weights
 
 
 def all_settled(
     candidates: Sequence[Candidates], score_threshold: float, iou_threshold: float
 ) -> list[tuple[Detection, ...]]:
-    """Return the detections of each picture that stand, in total order.
+    """Return each picture's final detections, in total order.
 
     Scores below the threshold go; of boxes of one label that overlap by more than
     `iou_threshold`, the best-scored stays (NMS), at the mean place of those that lie where it
@@ -57,21 +55,23 @@ def all_settled(
     NMS keeps, and the rows.
 
     Raises:
-        DeviceError: A score or a box is no number, as a device that fails returns them.
+        DeviceError: A score or a box is NaN, which a faulty device returns.
     """
     rows = torch.cat([_rows(several, picture) for picture, several in enumerate(candidates)])
     if rows.device.type != "cuda":
         rows = rows.cpu()  # MPS has no doubles
     sides = rows[:, 2:4] - rows[:, :2]
     floor = min(score_threshold, FUSED_SCORE)
-    rows = _sorted_rows(rows[~((rows[:, 4] < floor) | (sides <= 0).any(1))])  # what is no number stays
+    rows = _sorted_rows(rows[~((rows[:, 4] < floor) | (sides <= 0).any(1))])  # keeps NaN: it is reported below
     wide = rows.double()
     groups = _groups(wide)
-    near = max(iou_threshold, FUSED_IOU)  # who lets more of them stand wants them apart
+    near = max(iou_threshold, FUSED_IOU)  # a caller who keeps more overlapping boxes wants them separate
     kept = nms(wide[:, :4], groups, near)
     rows = _fused(wide, groups, kept, min(near, 0.99)).float().cpu()  # at 1 a box would not count for itself
     if not rows.isfinite().all():
-        raise DeviceError("The network's scores are no numbers: the device does not compute right. Start anew.")
+        raise DeviceError(
+            "The network returned NaN: the device is faulty. Send the picture again once the process is restarted."
+        )
     if iou_threshold < near:
         rows = rows[nms(rows[:, :4].double(), _groups(rows), iou_threshold)]
     rows = rows[rows[:, 4] >= score_threshold]
@@ -85,14 +85,14 @@ def _rows(candidates: Candidates, picture: int) -> Tensor:
 
 
 def _cleared(rows: Tensor) -> tuple[Detection, ...]:
-    """Return one picture's detections, those that are too many or second names taken away."""
+    """Return one picture's detections, without second names and those above the limits."""
     is_face = rows[:, 5] == _FACE_INDEX
     rows = torch.cat((rows[is_face][:MAX_FACES], rows[~is_face][:MAX_OBJECTS]))
     return in_order(_detection(row) for row in rows[~_second_names(rows)].tolist())
 
 
 def _groups(rows: Tensor) -> Tensor:
-    """Return a number for each row that only those of the same picture and label have, too."""
+    """Return a number for each row; rows of one picture and label share it."""
     return rows[:, _PICTURE] * len(LABELS) + rows[:, 5]
 
 
@@ -101,12 +101,12 @@ def _fused(rows: Tensor, groups: Tensor, kept: Tensor, iou_threshold: float) -> 
 
     Args:
         rows: Double tensor [N, 17].
-        groups: Tensor [N]: rows of different ones have nothing to do with each other.
+        groups: Tensor [N]; only rows of one group are averaged.
         kept: Integer tensor [K], indices of rows.
         iou_threshold: 0 to 1; beyond it two boxes lie in one place.
     """
     result = rows[kept]
-    scores = rows[:, 4].square().clamp(min=torch.finfo(rows.dtype).tiny)  # even what is hopeless lies where it does
+    scores = rows[:, 4].square().clamp(min=torch.finfo(rows.dtype).tiny)  # avoids division by zero if the score is 0
     for start in range(0, len(kept), _AT_ONCE):
         part = result[start : start + _AT_ONCE]
         weights = (iou(part, rows) - iou_threshold).clamp(min=0) * scores

@@ -1,4 +1,4 @@
-"""What runs a network on a CPU where OpenVINO is installed: as PyTorch does, in half of the time.
+"""Runs a network on a CPU with OpenVINO, if it is installed; faster than PyTorch.
 
 tests/tools/convert_openvino.py makes the files from the torch modules.
 """
@@ -31,8 +31,8 @@ SETTINGS = {
 def openvino() -> ModuleType | None:
     """Return the package, or none where it is not installed or its libraries do not load.
 
-    By itself its import tells Google Analytics of each start, by the package openvino_telemetry, and keeps a number of
-    the user's in the home folder. It does neither where it does not find that package, so it does not find it here.
+    Importing it would report each start to Google Analytics through openvino_telemetry, and store an id in the home
+    folder. It does neither if that package is missing, so the package is hidden from it.
     """
     absent = object()
     before = sys.modules.get(TELEMETRY, absent)
@@ -68,7 +68,7 @@ class OpenVinoEngine:
             WeightsError: A file is missing, or its bytes are not the ones that were shipped.
         """
         self._graph, self._weights = checked_bytes(f"{name}.xml"), checked_bytes(f"{name}.bin")
-        self._idle: dict[int, deque[Any]] = {}  # by number of threads: requests that nobody waits for
+        self._idle: dict[int, deque[Any]] = {}  # idle requests, by number of threads
 
     def run(self, batch: Tensor) -> tuple[Tensor, ...]:
         """Return the network's outputs, as `Engine.run`; each picture's are what they are alone."""

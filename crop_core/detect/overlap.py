@@ -20,7 +20,7 @@ def areas_of(boxes: Tensor) -> Tensor:
 def iou(ones: Tensor, others: Tensor) -> Tensor:
     """Return the intersection over union of every pair of boxes, tensor [K, N].
 
-    One coordinate at a time, whose values lie side by side: four times as fast as torchvision's `box_iou`.
+    Computes one coordinate at a time, on contiguous memory, which is faster than torchvision's `box_iou`.
 
     Args:
         ones: Tensor [K, 4] or wider, x1, y1, x2, y2 first.

@@ -1,8 +1,7 @@
 """Two networks at once on a CPU, each with half of the cores.
 
-Threads that share every layer of a network wait for one another at each: where other programs want
-the cores too, a picture takes twenty times as long so. Where the cores are free, they are the
-faster way by a quarter.
+Threads that share a network wait for one another at every layer, which is very slow if other programs
+want the cores. If the cores are free, sharing is faster.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ class TwoThreads:
 
 
 def cores_are_free(loadavg: Path = Path("/proc/loadavg")) -> bool:
-    """Return whether no thread but the asking one wants a core at this moment; false where nothing says so.
+    """Return whether no other thread wants a core now; false if the system does not say.
 
     Args:
         loadavg: What Linux says of its load; its fourth field counts the threads that run or could, see proc(5).

@@ -1,8 +1,8 @@
 """What a picture needs of the networks, told from the first look at it.
 
-The answers are tensors on the device of the candidates: a CPU asks them and leaves out what is not
-needed; a GPU, for whose answer the host would have to wait, does everything and lets the same
-answers decide what counts.
+The answers are tensors on the device of the candidates. A CPU reads them and skips what is not needed.
+On a GPU the host would have to wait for them, so everything runs, and the answers decide which results
+count.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from crop_core.detect.overlap import areas_of, iou
 from crop_core.detection import LABELS, PERSON, WEAK_SCORE
 from crop_core.geometry import Size
 
-# A box this sure was right in 98 of 100 cases on 152 COCO pictures, and a thing of a quarter of its weight does not
-# take a picture from it. On those pictures and 88 with faces a second look at what is clear changed no window that
-# mattered: of 119, 110, 110 and 86 main subjects one more was kept without it.
+# A box of this score is almost always right, and a thing of a quarter of its weight does not outweigh it. A second
+# look at such a picture changes no window that matters.
 CLEAR_SCORE, CLEAR_SHARE = 0.7, 0.25
 SAME_IOU = 0.5  # boxes that overlap by this are of one thing
 # A figure is seven and a half heads tall, and its face box hardly a head. One that is half as long as the picture's
@@ -33,9 +32,9 @@ def is_clear(candidates: Candidates) -> Tensor:
     """Return whether one thing is beyond doubt what the picture shows, boolean tensor []."""
     if not len(candidates.scores):
         return candidates.scores.new_zeros((), dtype=torch.bool)
-    # What a thing would weigh, were it there: as `subject` weighs it, roughly.
+    # The weight that each box would have as a thing, roughly as `subjects` computes it.
     weights = candidates.scores * areas_of(candidates.boxes) * (candidates.scores >= WEAK_SCORE)
-    best = weights.argmax(0, keepdim=True)  # an index that is a number would have to come to the host
+    best = weights.argmax(0, keepdim=True)  # with a Python number as index the host would wait for the GPU
     others = iou(candidates.boxes[best], candidates.boxes)[0] < SAME_IOU
     rivals = others & (weights > CLEAR_SHARE * weights[best])
     clear: Tensor = (candidates.scores[best] >= CLEAR_SCORE).all() & ~rivals.any()
@@ -55,7 +54,7 @@ def has_small_figures(candidates: Candidates, size: Size) -> Tensor:
 
 
 def wanted(answers: Sequence[Tensor]) -> list[int]:
-    """Return the positions of the answers that are true; all of them where the host would have to wait for those."""
+    """Return the positions of the true answers; on a GPU all positions, since the host would have to wait."""
     return [i for i, answer in enumerate(answers) if answer.device.type != "cpu" or bool(answer)]
 
 

@@ -61,7 +61,7 @@ def _models() -> Any:
     except (ImportError, OSError, RuntimeError) as error:
         raise WeightsError(
             f"torchvision does not load ({str(error).partition(chr(10))[0]}), and the detector is one of its models. "
-            "Run crop-core doctor: it says why and what mends it. Or ask for the detector fast or balanced."
+            "Ask for the detector fast or balanced. On the machine itself, crop-core doctor says what repairs it."
         ) from error
 
 
@@ -82,10 +82,9 @@ def checked_file(name: str) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise WeightsError(
-            f"The detector {name} needs torchvision's weights {path.name}, which are not on this machine. Download "
-            'them into $TORCH_HOME/hub/checkpoints (by default ~/.cache/torch/hub/checkpoints): python -c "from '
-            f"torchvision.models import get_model_weights as w; w('{name}').DEFAULT.get_state_dict(check_hash=True)\". "
-            "Or ask for the detector fast or balanced, whose weights are shipped."
+            f"The detector {name} needs torchvision's weights {path.name}, which are not on this machine. "
+            "Ask for the detector fast or balanced, whose weights are shipped. To have these on a machine of your own, "
+            "see crop_core/doctor/README.md."
         ) from error
     check_sha256(path.name, data, path.stem.rsplit("-", 1)[-1])
     return data
@@ -106,7 +105,7 @@ def load(name: str) -> nn.Module:
     except _LOAD_ERRORS as error:
         raise WeightsError(
             f"The file {weights_path(name).name} does not hold the weights of {name} as torchvision publishes them. "
-            "Download it again."
+            "Ask for the detector fast or balanced."
         ) from error
     own = getattr(model, "roi_heads", model)
     own.score_thresh, own.nms_thresh, own.detections_per_img = OWN_SCORE_THRESHOLD, OWN_NMS_THRESHOLD, OWN_DETECTIONS

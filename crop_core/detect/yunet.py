@@ -71,8 +71,8 @@ class YuNet(nn.Module):
             (_Pair(16, 16, 32), _Pair(32, 32, 64), _Pair(64, 64, 64), _Pair(64, 64, 64), _Pair(64, 64, 64))
         )
         self.laterals = nn.ModuleList(_Unit(64, 64) for _ in STRIDES)
-        # The original has a unit for each head. Side by side in one they take a third less time: most of
-        # it went into calling twelve small convolutions more for each picture.
+        # The original has a unit for each head. One unit for all heads saves calling twelve
+        # small convolutions.
         self.heads = nn.ModuleList(_Unit(64, sum(HEADS.values())) for _ in STRIDES)
         self.register_load_state_dict_pre_hook(_with_heads_side_by_side)  # type: ignore[no-untyped-call]
 

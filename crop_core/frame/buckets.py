@@ -17,8 +17,8 @@ SMALLER = 0.9  # the step in which a size is made smaller until it is allowed
 def bucket_for(shown: Size, ratio: Fraction | None, within: Size, request: CropRequest) -> Size:
     """Return the size with sides that are multiples of the request's `multiple_of`.
 
-    It is what lies around the size that the crop would have without: of those that are allowed, the one with the
-    ratio that is nearest, and of two such the larger one.
+    Of the allowed sizes around the crop's plain size, it is the one with the nearest ratio; of two equal ones the
+    larger.
 
     Args:
         shown: What the crop would show, pixels of the source.

@@ -24,7 +24,7 @@ HELD, IN_PART, GAVE_WAY = "held", "held in part", "gave way"
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One wish for the window's place.
+    """One claim on the window's place.
 
     Attributes:
         what: What it wants in the window, in words.

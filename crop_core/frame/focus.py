@@ -22,7 +22,7 @@ class FocusAreas:
     Attributes:
         boxes: Each is kept whole while there is room.
         points: The window's middle comes as near to them as it can; to the mean of several.
-        at: Where in the window they belong instead, as fractions from left and top; none where nobody says.
+        at: Where in the window they belong instead, as fractions from left and top; none if not given.
     """
 
     boxes: tuple[Box, ...]

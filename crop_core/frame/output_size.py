@@ -77,8 +77,8 @@ def check_together(sizes: Iterable[Size], most: int) -> None:
     pixels = [size.area for size in sizes]
     if sum(pixels) > most:
         raise RequestError(
-            f"The {len(pixels)} crops would have {_megapixels(sum(pixels))} together; one picture's may have "
-            f"{_megapixels(most)}. Ask for a smaller width or height, or a smaller max_crops."
+            f"All crops together would have {_megapixels(sum(pixels))}; at most {_megapixels(most)} are allowed for a "
+            f"picture. Ask for a smaller width or height, or a smaller max_crops."
         )
 
 

@@ -30,10 +30,10 @@ SLACK = 0.1
 # What else deserves a place of its own beside a thing that cannot fit: at least this much of its weight.
 WORTH_KEEPING = 0.1
 # A thing must be this sure to claim a place beside a heavier one, or to be kept whole where a person would place
-# the window without it. A face that nobody is sure of, 0.23 on a cat's fur, must not move a window.
+# the window without it. A face of low score must not move a window.
 SURE_THING = 0.5
-# Two of three boxes below this score are no things (see `_likelihood` in `subjects`): a bench of 0.22 that is large
-# must not cost two walkers of 0.7 their heads.
+# Most boxes below this score are false (see `_likelihood` in `subjects`): a large one must not cost sure people their
+# heads.
 GUESS_BELOW = 0.3
 # A face that weighs less than this beside the main thing, 15 px on a poster, claims nothing.
 LEAST_FACE = 0.01
@@ -85,7 +85,7 @@ def best_place(
         middle_at: Where the window's middle should be, as far as what it keeps whole leaves that open; none for the
             rules of thumb of `composition`.
         first: Claims that come before those of the things.
-        at: Where in the window the weightiest thing belongs, as a fraction; none where nobody says.
+        at: Where in the window the weightiest thing belongs, as a fraction; none if not given.
     """
     ranked = sorted(things, key=lambda thing: (-thing.weight, thing.ids))
     room, given = settle_claims(first, (0, extent - length), length, axis)
@@ -149,7 +149,7 @@ def claims_on(ranked: Sequence[Thing], axis: int, room: Range, length: int, at: 
         axis: 0 for x, 1 for y.
         room: The offsets to choose from.
         length: The window's side, pixels.
-        at: Where in the window the weightiest thing belongs, as a fraction; none where nobody says.
+        at: Where in the window the weightiest thing belongs, as a fraction; none if not given.
     """
     main = _main_thing(ranked)
     body = span_of(main.box, axis)

@@ -17,7 +17,7 @@ from crop_core.frame.subjects import SURE_FACE
 from crop_core.geometry import Box, Size, Window
 from crop_core.request import CropRequest
 
-# The most that a picture is turned; who lies is meant to lie. Below the least, turning would only cost sharpness.
+# The most that a picture is turned: a lying person is meant to lie. Below the least, turning would only cost sharpness.
 MOST_TURN, LEAST_TURN = 30.0, 0.5
 # The eyes lie halfway between crown and chin (the artists' canon); a face's box ends at the chin.
 EYES = 0.5

@@ -44,8 +44,8 @@ class Scene:
         subjects: What the request allows as a subject, in the request's order.
         voters: Things below the request's threshold. They have a say in where a window lies, by their little
             weight, and are no subjects.
-        composition: The window that a person would draw; none where nobody says.
-        focus: What the caller says the crop is about; none where nobody says.
+        composition: The window that a person would draw; none if not given.
+        focus: What the caller says the crop is about; none if not given.
         alone: Whether the one subject lies on a plain backdrop, which goes on beyond the picture.
         tilts: Of faces, by their index: by how many degrees the line between the eyes falls to the right.
     """

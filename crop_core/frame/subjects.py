@@ -18,8 +18,7 @@ from crop_core.request import CropRequest
 FACE_IN_PERSON, MOST_ABOVE_FACE = 0.7, 1.0
 # Boxes of two labels with this overlap are one thing seen twice, as COCO's matching at IoU 0.75 has it.
 SAME_THING_IOU = 0.75
-# A face this sure is a face: of those larger than 2 % of the picture on 152 COCO pictures, 17 of 19 lay on a
-# person, and of those between 0.3 and this 4 of 7.
+# A face of this score almost always lies on a person; below it, often not.
 SURE_FACE = 0.5
 # A sure face weighs what the person it belongs to would, seen from the waist up: a figure is about 7.5
 # heads tall and two wide, of which the upper half has 8 head areas (the artists' canon).
@@ -28,11 +27,7 @@ FACE_TO_PERSON = 8
 # an animal that is taller than wide a third, as of a cat or a dog that sits, where a giraffe's is less.
 _ANIMALS = ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe")
 HEAD_SHARES = {PERSON: 1 / 7.5} | dict.fromkeys(_ANIMALS, 1 / 3)
-# Below a request's threshold, boxes down to this score still have a say in where a window lies. Of
-# those below, nine of ten are wrong (see `_likelihood`).
-WEAK_SCORE = 0.2
-# A side of YuNet's box lies within 15 % of the face's size of the true one in 95 of 100 (469 annotated faces
-# of 20 px and more).
+# How far a side of YuNet's box may be off, as a fraction of the face's size.
 FACE_MARGIN = 0.15
 
 
@@ -46,12 +41,12 @@ class Thing:
         ids: Indices of the detections, the one that gives the label first.
         label: What it is.
         score: How sure the detector is.
-        box: All of it.
+        box: The whole thing.
         face: Its faces, bare; none where it has none.
         head: Its faces with the headroom above them, as far as the person's box goes; where a person or an
             animal that is taller than wide has no face, the top of the box.
         roomy_head: Its faces with all of the headroom above them.
-        airy_head: The same with a margin for the detector's error around each face.
+        airy_head: As roomy_head, with a margin for the detector's error around each face.
         sure_face: Whether one of the faces is beyond doubt.
         gaze: For a lone face the point (x, y) between the eyes, and how far the nose points to
             the side, in eye distances, right positive.
@@ -72,7 +67,7 @@ class Thing:
 
     @property
     def airy_box(self) -> Box:
-        """Return all of it, and the air that its heads want; a lone face's box has that already."""
+        """Return the box extended by its heads' headroom; a lone face's box has it already."""
         return union((self.box, self.airy_head)) if self.airy_head and self.label != FACE else self.box
 
 

@@ -60,7 +60,7 @@ def place_largest(
         size: The picture's.
         composition: The window that a person would draw; it decides what the things leave open.
         focus: What the caller says the crop is about; its claims come before those of the things.
-        at: Where in the window the weightiest thing belongs, as fractions; none where nobody says.
+        at: Where in the window the weightiest thing belongs, as fractions; none if not given.
     """
     middle = composition.center if composition else (None, None)
 

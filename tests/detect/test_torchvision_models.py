@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SAMPLES, encoded
+from conftest import ROOT, SAMPLES, encoded
 from PIL import Image
 from torch import Tensor, nn
 from torchvision.models import get_model
@@ -249,8 +249,9 @@ def test_absent_file_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyP
         models.load(SMALLEST)
     message = str(error.value)
     assert models.weights_path(SMALLEST).name in message
-    assert "$TORCH_HOME/hub/checkpoints" in message
     assert "fast or balanced" in message
+    assert "see crop_core/doctor/README.md" in message
+    assert "$TORCH_HOME/hub/checkpoints" in (ROOT / "crop_core" / "doctor" / "README.md").read_text()
     assert str(tmp_path) not in message
 
 

@@ -91,7 +91,7 @@ def test_swapped_files_are_refused(folder: Path) -> None:
 @pytest.mark.parametrize("name", SHA256)
 def test_missing_file_is_refused_without_naming_the_folder(folder: Path, name: str) -> None:
     (folder / name).unlink()
-    with pytest.raises(WeightsError, match=f"{name} is missing; install crop-core again") as error:
+    with pytest.raises(WeightsError, match=f"{name} is missing: this installation is damaged") as error:
         checked_bytes(name)
     assert str(folder) not in str(error.value)
 

@@ -55,7 +55,9 @@ def checked_bytes(name: str) -> bytes:
     try:
         data = files(__package__).joinpath(name).read_bytes()
     except OSError as error:
-        raise WeightsError(f"The weights file {name} is missing; install crop-core again.") from error
+        raise WeightsError(
+            f"The weights file {name} is missing: this installation is damaged. Install crop-core again."
+        ) from error
     check_sha256(name, data, SHA256[name])
     return data
 
