@@ -152,7 +152,7 @@ class Progress:
         """Start the bar, or the clock for the lines."""
         self._last = time.monotonic()
         if not self._json and self._stream.isatty() and to_do:
-            self._bar = tqdm(total=to_do, unit="picture", file=self._stream, smoothing=0.05, dynamic_ncols=True)
+            self._bar = tqdm(total=to_do, unit=" pictures", file=self._stream, smoothing=0.05, dynamic_ncols=True)
 
     def show(self, summary: Summary, new: int) -> None:
         """Update the bar, or print a line if the last one is old enough.

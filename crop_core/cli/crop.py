@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from crop_core.cli.inputs import Commands, add_inputs, cropper_class
 from crop_core.cli.pictures import Picture, list_pictures
 from crop_core.errors import CropError, ImageError, RequestError
+from crop_core.picture_files import RECORD_NAME
 from crop_core.request import CropRequest
 from crop_core.result import CropResult, failed_record
 from crop_core.run.process_settings import tune_process
@@ -41,6 +42,9 @@ def add_parser(commands: Commands) -> None:
         "--json", dest="json_target", metavar="FILE", help="one line of JSON per picture; - for standard output"
     )
     crop.add_argument("--explain", action="store_true", help="say of each crop why its window lies where it does")
+    crop.add_argument(
+        "--skip-done", action="store_true", help="leave out pictures that have a detections.json in DIR, to go on"
+    )
     crop.set_defaults(run=crop_pictures)
 
 
@@ -52,6 +56,7 @@ def crop_pictures(
     sidecars: str,
     json_target: str | None,
     explain: bool,
+    skip_done: bool,
     **inputs: Any,
 ) -> int:
     """Crop the pictures and return the command's exit status."""
@@ -75,11 +80,16 @@ def crop_pictures(
             file=sys.stderr,
         )
         return 2
+    if skip_done:
+        pictures = [picture for picture in pictures if not (picture.folder / RECORD_NAME).exists()]
+        if not pictures:
+            print(f"crop-core: all pictures were done before: {out} has their crops.", file=sys.stderr)
+            return 0
     tune_process()
     cropper = cropper_class()(device=device, detector=request.detector)
     done = failures = 0
     with _lines(json_target) as lines:
-        bar = tqdm(pictures, unit="picture", disable=None if len(pictures) > 1 else True)
+        bar = tqdm(pictures, unit=" pictures", disable=None if len(pictures) > 1 else True)
         results = _results(cropper, pictures, request, dry_run)
         try:
             for picture, found in zip(bar, results, strict=True):
@@ -104,8 +114,8 @@ def crop_pictures(
             bar.close()
             left = len(pictures) - done
             print(
-                f"crop-core: stopped: {done} of {len(pictures)} pictures done, {failures} of them failed. The same "
-                f"command would crop all of them again. To go on, name only the other {left}.",
+                f"crop-core: stopped: {done} of {len(pictures)} pictures done, {failures} of them failed. To crop "
+                f"the other {left}, run the same command with --skip-done.",
                 file=sys.stderr,
             )
             return 128 + signal.SIGINT

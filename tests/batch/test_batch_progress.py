@@ -92,7 +92,7 @@ def test_a_terminal_has_a_bar_with_done_failed_rate_and_time_left(monkeypatch: p
     last = shown(Terminal(), False, monkeypatch).strip().split("\r")[-1]
     assert "5/8" in last
     assert "failed=1" in last
-    assert "picture/s" in last
+    assert "pictures/s" in last
     assert "<" in last  # time gone < time left
 
 

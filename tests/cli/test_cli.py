@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import termios
@@ -132,7 +133,7 @@ def test_every_input_is_an_option(name: str, capsys: pytest.CaptureFixture[str])
     assert f"--{name.replace('_', '-')} " in _help(capsys) + " "
 
 
-def test_the_options_are_the_inputs_and_the_seven_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_options_are_the_inputs_and_those_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     words = _help(capsys).replace("[", " ").replace("]", " ").replace(",", " ").split()
     options = {word for word in words if word.startswith("--")}
     assert options == {f"--{name.replace('_', '-')}" for name in INPUTS} | {
@@ -142,6 +143,7 @@ def test_the_options_are_the_inputs_and_the_seven_of_the_command(capsys: pytest.
         "--sidecars",
         "--json",
         "--explain",
+        "--skip-done",
         "--help",
     }
 
@@ -721,3 +723,41 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--version"])
     assert ended.value.code == 0
     assert capsys.readouterr().out == f"crop-core {__version__}\n"
+
+
+# ---- stopped, and gone on with
+
+
+def test_after_ctrl_c_skip_done_crops_the_rest_and_touches_nothing_that_was_done(tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    for number in range(30):
+        (photos / f"{number:02}.jpg").symlink_to(SAMPLES / "cat.jpg")
+    (photos / "99.jpg").write_text("no picture")
+    command = [sys.executable, "-m", "crop_core.cli", "crop", photos, "--out", out, "--detector", "fast"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as stopped:
+        assert stopped.stdout
+        stopped.stdout.readline()
+        stopped.send_signal(signal.SIGINT)
+        said = stopped.communicate(timeout=60)[1].splitlines()[-1]
+    assert stopped.returncode == 130
+    found = re.fullmatch(r"crop-core: stopped: (\d+) of 31 .* the other (\d+), run the same .* --skip-done\.", said)
+    assert found
+    assert int(found[1]) + int(found[2]) == 31
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*/detections.json")}
+    assert before
+
+    run = subprocess.run([*command, "--skip-done"], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert run.returncode == 1  # of the one that is no picture
+    assert len(run.stdout.splitlines()) == 30 - len(before)
+    after = {path: path.stat().st_mtime_ns for path in out.glob("*/detections.json")}
+    assert len(after) == 30
+    assert before.items() <= after.items()
+
+
+def test_skip_done_says_so_where_nothing_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["crop", str(SAMPLES / "cat.jpg"), "--out", str(tmp_path), *FAST]) == 0
+    capsys.readouterr()
+    assert main(["crop", str(SAMPLES / "cat.jpg"), "--out", str(tmp_path), "--skip-done", *FAST]) == 0
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", f"crop-core: all pictures were done before: {tmp_path} has their crops.\n")
