@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
@@ -16,18 +18,16 @@ SAMPLES = ROOT / "samples"
 RATIOS = ("16:9", "1:1", "4:5", "9:16")
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
-# Asks the browser where it puts each picture behind its box, with every ratio in turn, and writes that into the page.
-ASK = """<script>
+# Asks the browser where it draws each window in its photo, with every ratio in turn, and writes that into the page.
+ASK = """<script>addEventListener("load", () => {
 const seen = {};
 document.querySelectorAll("input").forEach((input) => {
   input.click();
   document.querySelectorAll("figure").forEach((figure) => {
-    const crop = figure.querySelector(".crop"), style = getComputedStyle(crop), box = crop.getBoundingClientRect();
     const inner = figure.querySelector(".whole div").getBoundingClientRect();
     const whole = figure.querySelector(".whole img").getBoundingClientRect();
     (seen[figure.id] ??= {})[input.value] = {
-      fit: style.objectFit, position: style.objectPosition, box: [box.width, box.height],
-      picture: [crop.naturalWidth, crop.naturalHeight],
+      told: figure.querySelector("figcaption code").textContent,
       outline: [inner.left - whole.left, inner.top - whole.top, inner.right - whole.left, inner.bottom - whole.top]
         .map((side, i) => 100 * side / (i % 2 ? whole.height : whole.width)),
     };
@@ -37,7 +37,12 @@ const answer = document.createElement("pre");
 answer.id = "seen";
 answer.textContent = JSON.stringify(seen);
 document.body.append(answer);
-</script>"""
+});</script>"""
+# Leaves only the crops to be seen, and chooses a ratio as a reader would.
+CHOOSE = """<style>body * { visibility: hidden; outline: none !important } .crop { visibility: visible }</style>
+<script>addEventListener("load", () => document.querySelector('input[value="@RATIO@"]').click());</script>"""
+# Two pixels of a screen: one because a box may begin within a pixel, and one for what blends with the page around it.
+TOLERANCE = 2
 
 
 @pytest.fixture(scope="module")
@@ -81,36 +86,78 @@ def test_the_gallery_is_what_the_command_makes(made: Path) -> None:
         assert old.size == new.size
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
-def test_a_browser_shows_the_window_of_each_ratio(made: Path) -> None:
-    page = made / "asked.html"
+in_a_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+
+
+def _browse(page: Path, *options: str) -> str:
+    always = ("--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--force-color-profile=srgb")
+    command = [str(BROWSER), *always, *options, page.as_uri()]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+
+
+@in_a_browser
+def test_the_page_outlines_the_window_of_each_ratio_and_tells_its_position(tmp_path: Path) -> None:
+    page = tmp_path / "asked.html"
     text = (SAMPLES / "index.html").read_text().replace("<head>", f'<head><base href="{SAMPLES.as_uri()}/">')
-    # Pictures have their sizes once the page is loaded.
-    ask = ASK.replace("<script>", '<script>addEventListener("load", () => {').replace("</script>", "});</script>")
-    page.write_text(text.replace("</body>", ask + "</body>"))
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--dump-dom"]
-    dumped = subprocess.run(
-        [str(BROWSER), *options, page.as_uri()], check=True, capture_output=True, text=True, timeout=60
-    ).stdout
-    found = re.search(r'<pre id="seen">(.*?)</pre>', dumped, re.DOTALL)
+    page.write_text(text.replace("</body>", ASK + "</body>"))
+    found = re.search(r'<pre id="seen">(.*?)</pre>', _browse(page, "--dump-dom"), re.DOTALL)
     assert found
     seen, samples = json.loads(found[1]), _data(SAMPLES / "index.html")
     assert set(seen) == set(samples)
     for name, by_ratio in seen.items():
         assert set(by_ratio) == set(RATIOS)
-        assert len({one["position"] + str(one["box"]) for one in by_ratio.values()}) == len(RATIOS)
         for ratio, one in by_ratio.items():
-            window = samples[name]["windows"][ratio]
-            assert one["outline"] == pytest.approx(window, abs=0.5), (name, ratio)
-            assert one["fit"] == "cover"
-            assert _visible(one) == pytest.approx(window, abs=0.5), (name, ratio)
+            assert one["outline"] == pytest.approx(samples[name]["windows"][ratio], abs=0.5), (name, ratio)
+            assert one["told"] == f"object-position: {samples[name]['positions'][ratio]}", (name, ratio)
 
 
-def _visible(one: dict[str, Any]) -> list[float]:
-    """Return what a box with `object-fit: cover` shows, x1, y1, x2, y2 in per cent of the picture's sides."""
-    (width, height), (wide, tall) = one["picture"], one["box"]
-    scale = max(wide / width, tall / height)
-    shares = [float(share.removesuffix("%")) / 100 for share in one["position"].split()]
-    parts = (wide / scale / width, tall / scale / height)
-    starts = [share * (1 - part) for share, part in zip(shares, parts, strict=True)]
-    return [100 * side for side in (*starts, *(start + part for start, part in zip(starts, parts, strict=True)))]
+@in_a_browser
+@pytest.mark.parametrize("ratio", RATIOS)
+def test_a_browser_shows_the_pixels_of_the_window(ratio: str, tmp_path: Path) -> None:
+    samples = _data(SAMPLES / "index.html")
+    for number, name in enumerate(samples):
+        with Image.open(SAMPLES / name) as photo:
+            _ramp(photo.size, number).save(tmp_path / f"{name}.png")
+    page, shot = tmp_path / "asked.html", tmp_path / "shot.png"
+    text = re.sub(r'src="([^"]+)"', r'src="\1.png"', (SAMPLES / "index.html").read_text())
+    page.write_text(text.replace("</body>", CHOOSE.replace("@RATIO@", ratio) + "</body>"))
+    _browse(page, "--hide-scrollbars", "--window-size=1200,9000", f"--screenshot={shot}")
+    with Image.open(shot) as image:
+        screen = np.asarray(image.convert("RGB"), np.float64)
+    for number, (name, sample) in enumerate(samples.items()):
+        window, pixel, shape = _shown(screen, number)
+        wide, tall = map(int, ratio.split(":"))
+        assert shape == pytest.approx(wide / tall, rel=0.02), (name, ratio)
+        for side, expected, share in zip(window, sample["windows"][ratio], pixel * 2, strict=True):
+            assert side == pytest.approx(expected, abs=TOLERANCE * share), (name, ratio)
+
+
+def _blue(number: int) -> int:
+    """Return the blue by which a sample's ramp is told from the others' and from the page."""
+    return 20 + 20 * number
+
+
+def _ramp(size: tuple[int, int], number: int) -> Image.Image:
+    """Return a picture in whose pixels stands where they lie: red is the share of the width, green of the height."""
+    width, height = size
+    pixels = np.full((height, width, 3), _blue(number), np.float64)
+    pixels[..., 0] = 255 * (np.arange(width) + 0.5) / width
+    pixels[..., 1] = 255 * ((np.arange(height) + 0.5) / height)[:, None]
+    return Image.fromarray(np.rint(pixels).astype(np.uint8))
+
+
+def _shown(screen: NDArray[np.float64], number: int) -> tuple[list[float], tuple[float, float], float]:
+    """Return what the screen shows of a sample's ramp.
+
+    That is x1, y1, x2, y2 in per cent of the picture's sides; what a pixel of the screen is along each, also in per
+    cent; and the width of what is shown by its height.
+    """
+    rows, columns = np.nonzero(np.abs(screen[..., 2] - _blue(number)) < 3)
+    assert rows.size, "the crop is not on the screen"
+    top, bottom, left, right = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
+    part = screen[top:bottom, left:right] / 255 * 100
+    # A line through the colours of all pixels but the outermost gives more digits than the 8 bits of any one.
+    across, x1 = np.polyfit(np.arange(1, right - left - 1) + 0.5, part[1:-1, 1:-1, 0].mean(0), 1)
+    down, y1 = np.polyfit(np.arange(1, bottom - top - 1) + 0.5, part[1:-1, 1:-1, 1].mean(1), 1)
+    x2, y2 = x1 + across * (right - left), y1 + down * (bottom - top)
+    return [x1, y1, x2, y2], (across, down), (right - left) / (bottom - top)
