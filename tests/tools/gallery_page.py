@@ -25,6 +25,7 @@ figcaption { grid-column: 1 / -1; }
 .whole div { position: absolute; border: 3px solid var(--line); box-sizing: border-box;
   box-shadow: 0 0 0 100vmax rgb(0 0 0 / 45%); }
 .crop { display: block; width: 100%; max-width: 20rem; object-fit: cover; justify-self: center; }
+img { outline: 1px solid rgb(128 128 128 / 40%); }
 code { overflow-wrap: anywhere; }
 @media (max-width: 34rem) { figure { grid-template-columns: 1fr; } }
 </style>
@@ -32,8 +33,9 @@ code { overflow-wrap: anywhere; }
 <body>
 <h1>Samples</h1>
 <p>Each photo is shown whole, with the window that crop-core chose, and beside it as a browser crops it. On your own
-site, take <code>object_position</code> from <code>detections.json</code>:
-<code>&lt;img style="aspect-ratio: 16/9; object-fit: cover; object-position: …"&gt;</code>.</p>
+site, take a crop's <code>object_position</code> from <code>detections.json</code>:
+<code>&lt;img style="aspect-ratio: 16/9; object-fit: cover; object-position: 50% 12.5%"&gt;</code>.
+<a href="SOURCES.md">SOURCES.md</a> names who made each picture, and its licence.</p>
 <fieldset><legend>Ratio</legend>
 @RATIOS@
 </fieldset>
@@ -66,6 +68,7 @@ class Sample:
     Attributes:
         name: Of its file, beside the page.
         alternative: What it shows, in words.
+        credit: What its licence asks to be said beside it; usually empty.
         size: Width and height, px.
         positions: By ratio: its CSS `object-position`.
         windows: By ratio: x1, y1, x2, y2 of the window, per cent of the picture's sides.
@@ -73,6 +76,7 @@ class Sample:
 
     name: str
     alternative: str
+    credit: str
     size: tuple[int, int]
     positions: dict[str, str]
     windows: dict[str, tuple[float, ...]]
@@ -92,15 +96,24 @@ def page_of(samples: Sequence[Sample], ratios: Sequence[str]) -> str:
         }
         for sample in samples
     }
-    page = PAGE.replace("@RATIOS@", radios).replace("@FIGURES@", "\n".join(map(_figure, samples)))
+    page = PAGE.replace("@RATIOS@", radios).replace(
+        "@FIGURES@", "\n".join(_figure(sample, ratios[0]) for sample in samples)
+    )
     return page.replace("@DATA@", json.dumps(data, indent=1))
 
 
-def _figure(sample: Sample) -> str:
+def _figure(sample: Sample, ratio: str) -> str:
+    """Return a sample as the page has it before a script runs: whole, and cropped in the ratio."""
     name, words = html.escape(sample.name), html.escape(sample.alternative)
+    credit = f"; {html.escape(sample.credit)}" if sample.credit else ""
     width, height = sample.size
+    position = sample.positions[ratio]
+    x1, y1, x2, y2 = sample.windows[ratio]
+    outline = f"left: {x1:.3f}%; top: {y1:.3f}%; width: {x2 - x1:.3f}%; height: {y2 - y1:.3f}%"
     return (
-        f'<figure id="{name}">\n<figcaption>{words} (<code></code>)</figcaption>\n'
-        f'<div class="whole"><img src="{name}" alt="{words}" width="{width}" height="{height}"><div></div></div>\n'
-        f'<img class="crop" src="{name}" alt="{words}, cropped">\n</figure>'
+        f'<figure id="{name}">\n<figcaption>{words} (<code>object-position: {position}</code>){credit}</figcaption>\n'
+        f'<div class="whole"><img src="{name}" alt="{words}" width="{width}" height="{height}">'
+        f'<div style="{outline}"></div></div>\n'
+        f'<img class="crop" src="{name}" alt="{words}, cropped" '
+        f'style="aspect-ratio: {ratio.replace(":", "/")}; object-position: {position}">\n</figure>'
     )
