@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from io import BytesIO
@@ -100,3 +101,11 @@ def encoded(image: Image.Image, format: str = "PNG", **options: object) -> bytes
     buffer = BytesIO()
     image.save(buffer, format, **options)
     return buffer.getvalue()
+
+
+@pytest.fixture
+def heeds_ctrl_c() -> Iterator[None]:
+    """Handle Ctrl-C here and in processes started from here: a shell's background jobs ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -36,17 +36,11 @@ from crop_core.batch.ray_cluster import pool
 from crop_core.cli.main import _parser, main
 from crop_core.errors import RequestError
 
+pytestmark = pytest.mark.usefixtures("heeds_ctrl_c")
+
 DEADLINE_S = 240
 BATCH = [sys.executable, "-m", "crop_core.cli", "batch"]
 FAST = ["--device", "cpu", "--detector", "fast"]
-
-
-@pytest.fixture(autouse=True)
-def heeds_ctrl_c() -> Iterator[None]:
-    """Handle Ctrl-C here and in processes started from here: a shell's background jobs ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
@@ -381,7 +375,7 @@ def test_batch_takes_every_input_of_crop_with_the_same_defaults() -> None:
     crop, batch = (vars(_parser().parse_args([command, "in", "out"])) for command in ("crop", "batch"))
     inputs = {"aspect_ratio" if entry.name == "aspect_ratios" else entry.name for entry in fields(CropRequest)}
     assert inputs <= batch.keys()
-    same = crop.keys() - {"command", "sources", "out", "json_target", "explain", "run"}
+    same = crop.keys() - {"command", "sources", "out", "json_target", "explain", "skip_done", "run"}
     assert same > inputs
     assert {name: batch[name] for name in same} == {name: crop[name] for name in same}
 

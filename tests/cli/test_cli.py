@@ -728,6 +728,7 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 # ---- stopped, and gone on with
 
 
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_after_ctrl_c_skip_done_crops_the_rest_and_touches_nothing_that_was_done(tmp_path: Path) -> None:
     photos, out = tmp_path / "photos", tmp_path / "out"
     photos.mkdir()
