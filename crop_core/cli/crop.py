@@ -83,7 +83,10 @@ def crop_pictures(
     if skip_done:
         pictures = [picture for picture in pictures if not (picture.folder / RECORD_NAME).exists()]
         if not pictures:
-            print(f"crop-core: all pictures were done before: {out} has their crops.", file=sys.stderr)
+            print(
+                f"crop-core: nothing to do: all pictures have crops in {out}, whatever options they were made with.",
+                file=sys.stderr,
+            )
             return 0
     tune_process()
     cropper = cropper_class()(device=device, detector=request.detector)

@@ -761,4 +761,7 @@ def test_skip_done_says_so_where_nothing_is_left(tmp_path: Path, capsys: pytest.
     capsys.readouterr()
     assert main(["crop", str(SAMPLES / "cat.jpg"), "--out", str(tmp_path), "--skip-done", *FAST]) == 0
     said = capsys.readouterr()
-    assert (said.out, said.err) == ("", f"crop-core: all pictures were done before: {tmp_path} has their crops.\n")
+    assert (said.out, said.err) == (
+        "",
+        f"crop-core: nothing to do: all pictures have crops in {tmp_path}, whatever options they were made with.\n",
+    )
