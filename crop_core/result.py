@@ -27,9 +27,8 @@ from crop_core.sidecars import beside, is_ending
 
 CONTRACT_VERSION = 1
 PREVIEW_NAME = "preview.jpg"
-CROP_NAME = re.compile(
-    r"\d{2,}_[a-z-]+_[a-z0-9_.]+\.(webp|jpg|png|avif)"
-)  # as crop_core.cut.encode.file_name makes them
+# The names that crop_core.cut.encode.file_name makes.
+CROP_NAME = re.compile(r"\d{2,}_[a-z-]+_[a-z0-9_.]+\.(webp|jpg|png|avif)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,10 +69,8 @@ def _matches(pattern: str, fixed: str, out: str) -> Iterator[FoundFile]:
                             below.append((entry.path, depth + 1))
                     elif matches.match(entry.path) and entry.is_file():
                         yield FoundFile(entry.path)
-        except (
-            FileNotFoundError,
-            NotADirectoryError,
-        ):  # the fixed part of the glob does not exist, or the folder is gone by now
+        except (FileNotFoundError, NotADirectoryError):
+            # The fixed part of the glob does not exist, or the folder is gone by now.
             continue
         except OSError as error:
             yield closed_folder(folder, error)

@@ -48,11 +48,9 @@ def laid_on(pixels: Tensor, filling: Filling) -> Tensor:
     """
     if pixels.shape[0] == 3 or not isinstance(filling, tuple) or filling[3] == 0:
         return pixels
-    color = torch.tensor(filling[:3], device=pixels.device).float()[:, None, None]
-    alpha = pixels[3:].float() / 255
-    behind = filling[3] / 255 * (1 - alpha)
-    whole = alpha + behind  # never 0: the colour is not transparent
-    mixed = torch.cat(((pixels[:3] * alpha + color * behind) / whole, 255 * whole))
+    color = torch.tensor(filling, device=pixels.device).float().view(-1, 1, 1)
+    mixed = _premultiplied(pixels.float()) + _premultiplied(color) * (1 - pixels[3:] / 255)
+    mixed[:3] = mixed[:3] * 255 / mixed[3:]  # never 0: the colour is not transparent
     return mixed.round_().to(torch.uint8)
 
 

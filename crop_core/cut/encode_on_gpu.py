@@ -39,9 +39,8 @@ def _encoded(pixels: Tensor, quality: int) -> Tensor:
         pixels: uint8 tensor [3, H, W], contiguous.
         quality: 1 to 100.
     """
-    from torchvision.io import (
-        encode_jpeg as torchvision_encode_jpeg,
-    )  # here: its import is slow, and a CPU does not need it
+    # Here, since its import is slow and a CPU does not need it.
+    from torchvision.io import encode_jpeg as torchvision_encode_jpeg
 
     if pixels.device.type != "cuda":
         on_cpu: Tensor = torchvision_encode_jpeg(pixels, quality)

@@ -88,9 +88,8 @@ def resampled_turned(photo: Source, frame: Window, angle: float, size: Size) -> 
     scale = min(frame.width / size.width, frame.height / size.height)
     stored = photo.stored_for(scale)
     pixels = stored.pixels if stored.pixels is not None else as_tensor(_whole(stored.image))
-    cell = max(
-        1, int(scale / stored.reduction)
-    )  # bicubic reads only two pixels to each side, so a large factor needs means first
+    # Bicubic reads only two pixels to each side, so a large factor needs means first.
+    cell = max(1, int(scale / stored.reduction))
     values = pixels.float()
     if values.shape[0] == 4:
         values = torch.cat((values[:3] * values[3:] / 255, values[3:]))  # or hidden colours would bleed into edges

@@ -25,7 +25,7 @@ RATIOS = ("16:9", "1:1", "4:5", "9:16")
 SHAPES = [tuple(map(int, ratio.split(":"))) for ratio in RATIOS]
 HEIGHT, SOURCE_WIDTH, GUTTER, HEAD, LINE = 200, 356, 8, 32, 2  # px; of the gallery's picture: a row, its photo, …
 BORDER = (200, 200, 200)
-# In the order of the gallery: what each sample shows, for who cannot see it.
+# The samples in the order of the gallery, with the alternative text of each.
 ALTERNATIVES = {
     "astronaut.jpg": "A woman in an orange space suit, a flag behind her",
     "pair.jpg": "A cat and an astronaut side by side",
