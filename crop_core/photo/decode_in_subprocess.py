@@ -12,7 +12,6 @@ this process finds them.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import subprocess
@@ -27,7 +26,7 @@ from PIL import Image
 
 from crop_core.errors import ImageError
 from crop_core.photo.decoder_process import DAY_S, ERROR, GOOD, LENGTH
-from crop_core.photo.file_format import broken
+from crop_core.photo.file_format import broken, has_heic_decoder
 from crop_core.photo.header import Header
 from crop_core.photo.limits import PREFIX, limits, too_slow
 
@@ -93,7 +92,7 @@ def decoded_apart(data: bytes, kind: str, limited: bool = True) -> DecodedApart:
 
 
 def _check_decoder(kind: str) -> None:
-    if kind == "HEIF" and importlib.util.find_spec("pillow_heif") is None:
+    if kind == "HEIF" and not has_heic_decoder():
         raise ImageError(
             "This is a HEIC picture, and its decoder is not installed here (it comes with crop-core's extra heic). "
             "Convert the picture to JPEG."

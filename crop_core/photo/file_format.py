@@ -6,6 +6,7 @@ so that no file reaches Ghostscript, FITS or another exotic reader.
 
 from __future__ import annotations
 
+import importlib.util
 import struct
 import zlib
 from collections.abc import Iterator
@@ -19,8 +20,6 @@ from crop_core.photo.limits import too_large
 # Opened and decoded in a process of its own: neither the file's size nor its pixels bound the decoder's time and
 # memory.
 DECODED_APART = ("AVIF", "HEIF", "TIFF", "WEBP")
-
-FORMATS = "JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP or GIF"
 
 # What Pillow's decoders raise on broken files; Image.open itself catches most of these.
 DECODE_ERRORS = (
@@ -36,6 +35,16 @@ DECODE_ERRORS = (
     struct.error,
     zlib.error,
 )
+
+
+def has_heic_decoder() -> bool:
+    """Return whether pillow-heif is installed; the extra `heic` brings it."""
+    return importlib.util.find_spec("pillow_heif") is not None
+
+
+def formats() -> str:
+    """Return the formats that can be read here, as a message names them."""
+    return f"JPEG, PNG, WebP, AVIF, {'HEIC, ' if has_heic_decoder() else ''}TIFF, BMP or GIF"
 
 
 def format_of(data: bytes) -> str:
@@ -56,7 +65,7 @@ def format_of(data: bytes) -> str:
             return "AVIF"
         if brands & {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}:
             return "HEIF"
-    raise ImageError(f"Expected a {FORMATS} picture, but the file is {_described(data)}. Convert it first.")
+    raise ImageError(f"Expected a {formats()} picture, but the file is {_described(data)}. Convert it first.")
 
 
 _SIGNATURES: dict[str, bytes | tuple[bytes, ...]] = {

@@ -19,7 +19,7 @@ from crop_core.geometry import Box, Size
 from crop_core.photo.color import as_rgb, converted_to_srgb, is_srgb
 from crop_core.photo.decode import decoded
 from crop_core.photo.decode_in_subprocess import DecodedApart, decoded_apart
-from crop_core.photo.file_format import DECODED_APART, FORMATS, format_of
+from crop_core.photo.file_format import DECODED_APART, format_of, formats
 from crop_core.photo.formats_here import opened
 from crop_core.photo.header import TRANSPOSE, header_of
 from crop_core.photo.jpeg import decoded_jpeg
@@ -39,7 +39,7 @@ def open_photo(data: bytes) -> Photo:
             beyond the limits of `limits.Limits`.
     """
     if not data:
-        raise ImageError(f"The file is empty (0 bytes). Send a {FORMATS} picture.")
+        raise ImageError(f"The file is empty (0 bytes). Send a {formats()} picture.")
     check_bytes(len(data))
     kind = format_of(data)
     photo = Photo(data, kind)

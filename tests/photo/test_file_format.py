@@ -112,6 +112,19 @@ def test_what_begins_like_a_rare_kind_is_refused(name: str) -> None:
     assert_reads_well(caught.value)
 
 
+@pytest.mark.parametrize("data", [b"", b"no picture"], ids=["empty", "text"])
+@pytest.mark.parametrize("has_decoder", [True, False])
+def test_a_message_names_heic_only_where_its_decoder_is(
+    has_decoder: bool, data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_decoder:
+        monkeypatch.setitem(sys.modules, "pillow_heif", None)  # what an absent package looks like to `import`
+    with pytest.raises(ImageError) as caught:
+        open_photo(data)
+    assert ("AVIF, HEIC, TIFF" if has_decoder else "AVIF, TIFF") in str(caught.value)
+    assert_reads_well(caught.value)
+
+
 def test_no_reader_beside_the_list_is_ever_loaded() -> None:
     program = """
 import json, sys
