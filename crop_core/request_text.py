@@ -102,7 +102,8 @@ def parse_ratios(texts: tuple[str, ...]) -> tuple[tuple[str, Fraction | None], .
             )
         if not match:
             raise RequestError(
-                f"aspect_ratio is match_input, free or width:height such as 1:1 or 16:9, got {shown(name)}."
+                "aspect_ratio is width:height such as 16:9, match_input, free, or auto: or closest: before several "
+                f"ratios, such as auto:1:1,16:9; got {shown(name)}."
             )
         width, height = Fraction(match[1]), Fraction(match[2])
         if not width or not height:

@@ -46,10 +46,14 @@ def test_the_defaults_are_the_ones_of_the_design() -> None:
         ({"detector": "yolo"}, "detector is one of auto, fast, balanced, accurate"),
         ({"output_format": "gif"}, "output_format is one of match_input, webp, jpg, png, avif"),
         ({"preview": "yes"}, "preview is true or false, got 'yes'"),
-        ({"aspect_ratio": "banana"}, "match_input, free or width:height such as 1:1 or 16:9, got 'banana'"),
-        ({"aspect_ratio": ""}, "match_input, free or width:height"),
+        (
+            {"aspect_ratio": "banana"},
+            "aspect_ratio is width:height such as 16:9, match_input, free, or auto: or closest: before several ratios, "
+            "such as auto:1:1,16:9; got 'banana'.",
+        ),
+        ({"aspect_ratio": ""}, "aspect_ratio is width:height"),
         ({"aspect_ratio": "1:0"}, "A side of aspect_ratio cannot be zero, got '1:0'"),
-        ({"aspect_ratio": "１:1"}, "width:height such as 1:1"),
+        ({"aspect_ratio": "１:1"}, "width:height such as 16:9"),
         ({"paddings": 1}, "There is no input paddings. Did you mean padding?"),
         ({"aspect_ratio": "0.001:1"}, "between 1:100 and 100:1"),
         ({"aspect_ratio": "99999:1"}, "between 1:100 and 100:1"),

@@ -445,7 +445,7 @@ def test_when_every_picture_fails_the_exit_status_is_1(photos: Path, capsys: pyt
         (["crop", "CAT", "--unknown"], "unrecognized arguments: --unknown"),
         (["crop", "CAT", "--padding", "9"], "padding is a number from 0 to 2, got 9.0."),
         (["crop", "CAT", "--padding", "nan"], "padding is a number from 0 to 2, got nan."),
-        (["crop", "CAT", "--aspect-ratio", "banana"], "aspect_ratio is match_input, free or width:height"),
+        (["crop", "CAT", "--aspect-ratio", "banana"], "aspect_ratio is width:height such as 16:9"),
         (["crop", "CAT", "--labels", "unicorn"], "labels names 'unicorn', which no detector here knows."),
         (["crop", "CAT", "no-such.jpg"], "there is no no-such.jpg. Check the path."),
         (["crop", "CAT", "n" * 300 + ".jpg"], "there is no nnn"),
