@@ -10,7 +10,6 @@ tests compare all three.
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import Field, dataclass, fields
 from fractions import Fraction
 from typing import Any
@@ -34,6 +33,7 @@ from crop_core.request_text import (
     MATCH_INPUT,
     MAX_TEXT,
     Filling,
+    did_you_mean,
     parse_background,
     parse_labels,
     parse_ratios,
@@ -214,8 +214,7 @@ class CropRequest:
         known = inputs().keys()
         for name in given:
             if name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
-                hint = f"Did you mean {close[0]}?" if close else f"The inputs are {', '.join(known)}."
+                hint = did_you_mean(name, known) or f"The inputs are {', '.join(known)}."
                 raise RequestError(f"There is no input {name}. {hint}")
         return CropRequest(aspect_ratios=tuple(aspect_ratio[: MAX_TEXT + 1].split(",")), **given)
 

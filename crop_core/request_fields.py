@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 from crop_core.errors import RequestError
-from crop_core.request_text import FREE, MATCH_INPUT, parse_background, parse_labels, shown
+from crop_core.request_text import FREE, MATCH_INPUT, did_you_mean, parse_background, parse_labels, shown
 
 
 def an_input(default: Any, kind: type, help: str, **rules: Any) -> Any:
@@ -188,7 +188,8 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
         RequestError: It is not.
     """
     if value not in choices:
-        raise RequestError(f"{name} is one of {', '.join(choices)}; got {shown(value)}.")
+        hint = did_you_mean(value, choices) if isinstance(value, str) else ""
+        raise RequestError(f"{name} is one of {', '.join(choices)}; got {shown(value)}. {hint}".rstrip())
 
 
 def check_number(name: str, value: Any, whole: bool, low: float, high: float) -> None:

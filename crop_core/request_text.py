@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+from collections.abc import Iterable
 from fractions import Fraction
 
 from crop_core.css_color import Color, parse_color
@@ -25,6 +26,7 @@ KNOWN = (*LABELS, SALIENT)
 
 MAX_RATIO = 100  # to 1, either way
 MAX_RATIOS = 20
+NEAR = 0.7  # difflib's similarity from which a word may be meant; at its own 0.6, gpu would be taken for cpu
 MAX_TEXT = 2000  # characters of `labels` or `aspect_ratio`
 
 # [0-9] and not \d, which matches the digits of every script: they would reach file names.
@@ -48,10 +50,7 @@ def parse_labels(labels: str, name: str = "labels") -> dict[str, float]:
         given, colon, number = part.partition(":")
         label = " ".join(given.split()).lower()
         if label not in KNOWN:
-            close = difflib.get_close_matches(label, KNOWN, n=1)
-            hint = (
-                f"Did you mean {close[0]}?" if close else "Use COCO's 80 names (person, dog, car, …), face or salient."
-            )
+            hint = did_you_mean(label, KNOWN) or "Use COCO's 80 names (person, dog, car, …), face or salient."
             raise RequestError(f"{name} names {shown(given.strip())}, which no detector here knows. {hint}")
         try:
             weight = float(number) if colon else 1.0
@@ -127,6 +126,17 @@ def parse_background(text: str) -> Filling:
             f"got {shown(text)}."
         )
     return color or text
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return the question whether the nearest of the known words is meant; empty if none is near.
+
+    A part of a known word is nearest: ``ratio`` of ``aspect_ratio``.
+    """
+    words, part = list(known), word.strip("-")
+    close = [one for one in words if part and part in re.split("[-_ ]", one)]
+    close += difflib.get_close_matches(word[:MAX_TEXT], words, n=1, cutoff=NEAR)
+    return f"Did you mean {close[0]}?" if close else ""
 
 
 def shown(value: object) -> str:

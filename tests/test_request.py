@@ -24,6 +24,8 @@ def test_the_defaults_are_the_ones_of_the_design() -> None:
     ("inputs", "sentence"),
     [
         ({"mode": "zzz"}, "mode is one of subject, objects, faces; got 'zzz'"),
+        ({"mode": "object"}, "mode is one of subject, objects, faces; got 'object'. Did you mean objects?"),
+        ({"output_format": "jpeg"}, "got 'jpeg'. Did you mean jpg?"),
         ({"mode": None}, "mode is one of"),
         ({"mode": ["subject"]}, "mode is one of"),
         ({"padding": 9}, "padding is a number from 0 to 2, got 9"),
@@ -55,6 +57,8 @@ def test_the_defaults_are_the_ones_of_the_design() -> None:
         ({"aspect_ratio": "1:0"}, "A side of aspect_ratio cannot be zero, got '1:0'"),
         ({"aspect_ratio": "１:1"}, "width:height such as 16:9"),
         ({"paddings": 1}, "There is no input paddings. Did you mean padding?"),
+        ({"aspect": "1:1"}, "There is no input aspect. Did you mean aspect_ratio?"),
+        ({"labels": "phone"}, "Did you mean cell phone?"),
         ({"aspect_ratio": "0.001:1"}, "between 1:100 and 100:1"),
         ({"aspect_ratio": "99999:1"}, "between 1:100 and 100:1"),
         ({"aspect_ratio": "-1:1"}, "width:height"),

@@ -8,12 +8,12 @@ Each command imports what is slow to load only when it needs it.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
 
 from crop_core.cli import batch, bench, crop, doctor
+from crop_core.cli.parser import Parser
 from crop_core.errors import CropError
 from crop_core.version import __version__
 
@@ -59,8 +59,8 @@ def _open_closed_streams() -> None:
             setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115 (open to the end)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="crop-core", description="Detect what matters in photos and crop to it.")
+def _parser() -> Parser:
+    parser = Parser(prog="crop-core", description="Detect what matters in photos and crop to it.")
     parser.add_argument("--version", action="version", version=f"crop-core {__version__}")
     commands = parser.add_subparsers(required=True)
     for command in (crop, batch, bench, doctor):

@@ -442,7 +442,11 @@ def test_when_every_picture_fails_the_exit_status_is_1(photos: Path, capsys: pyt
         (["crop", "CAT", "--mode", "zzz"], "invalid choice: 'zzz'"),
         (["crop", "CAT", "--device", "abacus"], "invalid choice: 'abacus'"),
         (["crop", "CAT", "--width", "abc"], "invalid int value: 'abc'"),
-        (["crop", "CAT", "--unknown"], "unrecognized arguments: --unknown"),
+        (["crop", "CAT", "--unknown"], "unrecognized arguments: --unknown. All options: crop-core crop --help"),
+        (["crop", "CAT", "--widht", "9"], "unrecognized arguments: --widht 9. Did you mean --width?"),
+        (["crop", "CAT", "--ratio=1:1"], "unrecognized arguments: --ratio=1:1. Did you mean --aspect-ratio?"),
+        (["crop", "CAT", "--mode", "face"], "Did you mean faces?"),
+        (["corp", "CAT"], "Did you mean crop?"),
         (["crop", "CAT", "--padding", "9"], "padding is a number from 0 to 2, got 9.0."),
         (["crop", "CAT", "--padding", "nan"], "padding is a number from 0 to 2, got nan."),
         (["crop", "CAT", "--aspect-ratio", "banana"], "aspect_ratio is width:height such as 16:9"),
@@ -468,6 +472,10 @@ def test_when_every_picture_fails_the_exit_status_is_1(photos: Path, capsys: pyt
         "a device",
         "no number",
         "an option",
+        "nearly an option",
+        "a part of an option",
+        "nearly a choice",
+        "nearly a command",
         "out of bounds",
         "not a number",
         "a ratio",
@@ -492,6 +500,7 @@ def test_wrong_use_is_said_in_a_sentence_and_ends_with_2(
     assert _refused(given) == 2
     captured = capsys.readouterr()
     assert sentence in captured.err
+    assert len(captured.err.splitlines()) == 1
     assert captured.out == ""
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "photos"]
 
