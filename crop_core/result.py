@@ -18,8 +18,9 @@ from typing import Any
 
 from crop_core.detection import Detection
 from crop_core.errors import OutputError
+from crop_core.frame.explain import explained
 from crop_core.frame.focal_point import object_position
-from crop_core.frame.plan import FOCUS, CropPlan
+from crop_core.frame.plan import CropPlan
 from crop_core.frame.scene import Trim
 from crop_core.geometry import Box, Size, Window
 from crop_core.picture_files import RECORD_NAME
@@ -53,6 +54,11 @@ class Crop:
     def window(self) -> Window:
         """Return the window, in upright source pixels."""
         return self.plan.window
+
+    @property
+    def on_backdrop(self) -> bool:
+        """Return whether it was cut to the object that `trim` found on the backdrop."""
+        return self.trim is not None and self.trim.found_by == "backdrop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,18 +167,10 @@ class CropResult:
     def explain(self) -> str:
         """Return, for each crop, why its window lies where it does: which claims held and which gave way.
 
-        The claims on each axis are listed from the strongest to the weakest, single things last.
+        The claims on each axis are listed from the strongest to the weakest, then single things with their scores,
+        and at the end how many unsure ones there are.
         """
-        parts = []
-        for number, crop in enumerate(self.crops):
-            x1, y1, x2, y2 = crop.window.xyxy
-            head = f"{number:02d} {crop.plan.aspect_ratio}: {x2 - x1}x{y2 - y1} pixels from ({x1}, {y1}), for "
-            what = crop.plan.label if crop.plan.subjects else f"nothing that was found ({crop.plan.rule})"
-            head += "the focus" if crop.plan.rule == FOCUS else what
-            lines = [f"  {verdict}" for verdict in crop.plan.verdicts]
-            why = [f"  ratio: {crop.plan.why_ratio}"] if crop.plan.why_ratio else []
-            parts.append("\n".join([head, *why, *(lines or ["  nothing to decide: the window has one place"])]))
-        return "\n".join(parts)
+        return "\n".join(explained(number, crop.plan, crop.on_backdrop) for number, crop in enumerate(self.crops))
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write the crops, detections.json and the preview into the folder, and return their paths.

@@ -7,6 +7,7 @@ then the window should lie inside of it. Pure arithmetic on the standard library
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ Range = tuple[int, int]  # the first and the last offset that will do
 NEARLY = 1.06
 
 HELD, IN_PART, GAVE_WAY = "held", "held in part", "gave way"
+WHOLE, NOT_WHOLE = "whole", "not whole"  # of a single thing, which claims nothing: it only weighs
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +49,35 @@ class Verdict:
     Attributes:
         axis: ``x`` or ``y``.
         what: The claim's own words.
-        outcome: `HELD`, `IN_PART` or `GAVE_WAY`.
+        outcome: `HELD`, `IN_PART` or `GAVE_WAY`; of a single thing `WHOLE` or `NOT_WHOLE`, of several how many of each.
+        score: How sure the detector is of a single thing; none for a claim.
     """
 
     axis: str
     what: str
     outcome: str
+    score: float | None = None
 
     def __str__(self) -> str:
-        return f"{'across' if self.axis == 'x' else 'down'}: {self.what}: {self.outcome}"
+        score = "" if self.score is None else f" (score {self.score:.2f})"
+        return f"{'left to right' if self.axis == 'x' else 'top to bottom'}: {self.what}{score}: {self.outcome}"
+
+
+def folded(verdicts: Iterable[Verdict], unsure_below: float) -> tuple[Verdict, ...]:
+    """Return the verdicts, those on boxes below a score put into one for each axis, after the others of that axis."""
+    kept: dict[str, list[Verdict]] = {"x": [], "y": []}
+    unsure: dict[str, Counter[str]] = {"x": Counter(), "y": Counter()}
+    for one in verdicts:
+        if one.score is not None and one.score < unsure_below:
+            unsure[one.axis][one.outcome] += 1
+        elif one.score is not None or one not in kept[one.axis]:  # a claim that is made twice is told once
+            kept[one.axis].append(one)
+    for axis, outcomes in unsure.items():
+        if number := outcomes.total():
+            boxes = f"{number} unsure box{'es' if number > 1 else ''} (score below {unsure_below:g})"
+            told = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
+            kept[axis].append(Verdict(axis, boxes, told if len(outcomes) > 1 else next(iter(outcomes))))
+    return (*kept["x"], *kept["y"])
 
 
 def settle_claims(claims: Iterable[Claim], room: Range, length: int, axis: int) -> tuple[Range, tuple[Verdict, ...]]:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from crop_core.frame.claims import (
-    GAVE_WAY,
-    HELD,
+    NOT_WHOLE,
+    WHOLE,
     Claim,
     Range,
     Span,
@@ -117,7 +117,7 @@ def best_place(
         low, high = _holding_all(binding, axis, (low, high), length)
         offset = round(min(max(target, low), high))
     rest = tuple(
-        Verdict("xy"[axis], f"{thing.label} {thing.score:.2f}", HELD if voter.span in whole(offset) else GAVE_WAY)
+        Verdict("xy"[axis], thing.label, WHOLE if voter.span in whole(offset) else NOT_WHOLE, thing.score)
         for thing, voter in zip(ranked, voters, strict=True)
     )
     return Place(offset, given + verdicts + rest)

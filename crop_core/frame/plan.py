@@ -15,7 +15,7 @@ from functools import partial
 
 from crop_core.frame.buckets import bucket_for, grown
 from crop_core.frame.choose_ratio import Subject, best_ratio, closest_ratio
-from crop_core.frame.claims import Verdict
+from crop_core.frame.claims import Verdict, folded
 from crop_core.frame.focus import FocusAreas
 from crop_core.frame.nothing_found import fallback_window, refuse_if_asked
 from crop_core.frame.output_size import content_and_output, full_image_sizes, output_sizes
@@ -118,7 +118,7 @@ def plan_crops(scene: Scene, request: CropRequest) -> tuple[CropPlan, ...]:
     """
     plans = []
     for plan in _plans(scene, request):
-        plans.append(plan)
+        plans.append(replace(plan, verdicts=folded(plan.verdicts, request.score_threshold)))
         if len(plans) == request.max_crops:
             break
     return tuple(plans)

@@ -290,9 +290,9 @@ def test_a_focus_decides_and_explain_says_what_it_displaced(photos: Path, capsys
     assert _crop(photos / "astronaut.jpg", "--dry-run", "--explain", *where) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == "00 9:16: 288x512 pixels from (224, 0), for the focus"
-    assert "  across: the focus point: held" in lines
-    assert "  across: the focus point at 33 % of the window: held in part" in lines
-    assert "  across: the face: gave way" in lines
+    assert "  left to right: the focus point: held" in lines
+    assert "  left to right: the focus point at 33 % of the window: held in part" in lines
+    assert "  left to right: the face: gave way" in lines
 
 
 def test_a_chosen_ratio_is_in_the_record_and_explained(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -572,7 +572,7 @@ def test_explain_says_why_each_window_lies_where_it_does(photos: Path, capsys: p
     assert _crop(photos / "astronaut.jpg", "--dry-run", "--explain", "--aspect-ratio", "9:16") == 0
     lines = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"00 9:16: 288x512 pixels from \(\d+, 0\), for person", lines[1])
-    assert "  across: the face: held" in lines
+    assert "  left to right: the face: held" in lines
 
 
 def test_a_file_that_a_crop_cannot_replace_leaves_nothing_half_written(

@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crop_core.frame.claims import GAVE_WAY, HELD, IN_PART, Claim, settle_claims
+from crop_core.frame.claims import (
+    GAVE_WAY,
+    HELD,
+    IN_PART,
+    NOT_WHOLE,
+    WHOLE,
+    Claim,
+    Verdict,
+    folded,
+    settle_claims,
+)
 
 ROOM = (0, 600)  # the offsets of a window of 400 on an axis of 1,000
 LENGTH = 400
@@ -45,7 +55,44 @@ def test_the_first_claim_wins() -> None:
 
 def test_a_verdict_reads_as_a_line() -> None:
     ((verdict,),) = (settle_claims([Claim("the heads", (0, 50))], ROOM, LENGTH, 1)[1],)
-    assert str(verdict) == "down: the heads: held"
+    assert str(verdict) == "top to bottom: the heads: held"
+
+
+def test_a_verdict_on_a_single_thing_tells_its_score_in_words() -> None:
+    assert str(Verdict("x", "dog", WHOLE, 0.854)) == "left to right: dog (score 0.85): whole"
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "lines"),
+    [
+        ([], []),
+        (
+            [Verdict("y", "chair", WHOLE, 0.29)],
+            ["top to bottom: 1 unsure box (score below 0.3): whole"],
+        ),
+        (
+            [Verdict("x", "cup", WHOLE, 0.2)] * 3
+            + [Verdict("x", "cup", NOT_WHOLE, 0.1), Verdict("x", "dog", WHOLE, 0.3)],
+            [
+                "left to right: dog (score 0.30): whole",
+                "left to right: 4 unsure boxes (score below 0.3): 3 whole, 1 not whole",
+            ],
+        ),
+        (
+            [Verdict("x", "cup", WHOLE, 0.2), Verdict("y", "the face", HELD), Verdict("y", "cup", NOT_WHOLE, 0.2)],
+            [
+                "left to right: 1 unsure box (score below 0.3): whole",
+                "top to bottom: the face: held",
+                "top to bottom: 1 unsure box (score below 0.3): not whole",
+            ],
+        ),
+        ([Verdict("x", "the dog whole", HELD)] * 2, ["left to right: the dog whole: held"]),
+        ([Verdict("x", "dog", WHOLE, 0.5)] * 2, ["left to right: dog (score 0.50): whole"] * 2),
+    ],
+    ids=["none", "one", "several", "both axes", "a claim made twice", "two things alike"],
+)
+def test_unsure_boxes_share_a_line_for_each_axis(verdicts: list[Verdict], lines: list[str]) -> None:
+    assert [str(one) for one in folded(verdicts, 0.3)] == lines
 
 
 spans = (

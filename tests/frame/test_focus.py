@@ -154,12 +154,12 @@ def test_boxes_come_before_points_and_the_first_box_before_the_second() -> None:
 
 def test_the_claims_of_a_focus_are_told_before_those_of_the_detections() -> None:
     box = only_plan([dog(400, 100, 600, 300)], focus="0,0,0.2,1")
-    assert str(box.verdicts[0]) == "across: the focus box: held"
-    assert "across: the dog whole: gave way" in map(str, box.verdicts)
+    assert str(box.verdicts[0]) == "left to right: the focus box: held"
+    assert "left to right: the dog whole: gave way" in map(str, box.verdicts)
     point = only_plan([dog(400, 100, 600, 300)], focus="0.1,0.5")
     assert [str(verdict) for verdict in point.verdicts][:2] == [
-        "across: the focus point: held",
-        "across: the focus point in the middle: held in part",
+        "left to right: the focus point: held",
+        "left to right: the focus point in the middle: held in part",
     ]
 
 
