@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import sys
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from crop_core.cli.inputs import Commands, add_inputs, cropper_class
 from crop_core.cli.pictures import Picture, list_pictures
+from crop_core.cli.report import line_of
 from crop_core.errors import CropError, ImageError, RequestError
 from crop_core.picture_files import RECORD_NAME
 from crop_core.request import CropRequest
@@ -105,8 +106,8 @@ def crop_pictures(
                     record = failed_record(picture.source, error)
                 else:
                     if json_target != "-":
-                        tqdm.write(_printable(_summary(result, None if dry_run else picture.folder)))
-                        if explain:
+                        tqdm.write(_printable(line_of(result, None if dry_run else picture.folder)))
+                        if explain and result.crops:
                             tqdm.write(_printable(result.explain()))
                 done += 1
                 bar.set_postfix(failed=failures, refresh=False)
@@ -165,13 +166,6 @@ def _kept(found: CropResult | CropError, picture: Picture, endings: Sequence[str
     if folder is not None:
         found.save(folder)
     return found
-
-
-def _summary(result: CropResult, folder: Path | None) -> str:
-    found = ", ".join(f"{n} {label}" for label, n in Counter(d.label for d in result.detections).most_common())
-    crops = "1 crop" if len(result.crops) == 1 else f"{len(result.crops)} crops"
-    place = f" in {folder}" if folder else ""
-    return f"{result.source}: {found or 'nothing found'}; {crops}{place}"
 
 
 def _printable(text: str) -> str:

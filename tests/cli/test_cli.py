@@ -247,6 +247,38 @@ def test_without_json_a_line_says_what_was_found_and_where_the_crops_are(
     assert re.fullmatch(rf"{photos / 'cat.jpg'}: .*\b1 cat\b.*; 1 crop in {out / 'cat.jpg'}", line)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("rocket", (), "nothing found, so it was cut where people would most likely cut it (if_none saliency); 1 crop"),
+        ("rocket", ("--if-none", "empty"), "nothing found, so nothing was cut (if_none empty); 0 crops"),
+        ("rocket", ("--focus", "0.1,0.1"), "nothing found, so it was cut to the focus; 1 crop"),
+        (
+            "cat",
+            ("--mode", "faces", "--if-none", "center"),
+            "1 cat, 1 dog, but nothing that was asked for, so it was cut in the middle (if_none center); 1 crop",
+        ),
+        (
+            "product",
+            ("--trim", "--score-threshold", "1"),
+            "nothing found by a detector, so it was cut to the object on the backdrop; 1 crop",
+        ),
+    ],
+    ids=["nothing", "no crop", "a focus", "no face", "a backdrop"],
+)
+def test_where_nothing_fitting_was_found_the_line_says_what_was_done(
+    name: str, options: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = SAMPLES / f"{name}.jpg"
+    assert _crop(picture, "--dry-run", "--explain", *options) == 0
+    assert capsys.readouterr().out.splitlines()[0] == f"{picture}: {said}"
+
+
+def test_explain_says_nothing_more_where_nothing_was_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _crop(SAMPLES / "rocket.jpg", "--dry-run", "--explain", "--if-none", "empty") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
 def test_a_dry_run_decides_and_writes_nothing(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = photos.parent / "out"
     assert _crop(photos, "--out", out, "--dry-run", "--preview", "--json", "-") == 0
