@@ -15,7 +15,7 @@ PACKAGE = ROOT / "crop_core"
 BASE = {"errors", "geometry", "device", "threads", "version", "picture_files", "sidecars"}
 ASKED = BASE | {"detection", "css_color", "request", "request_fields", "request_focus", "request_sizes", "request_text"}
 ROOMS = {"photo", "detect", "frame", "run", "cut"}
-WORKING = ASKED | ROOMS | {"result", "tilt", "steps", "cropper"}
+WORKING = ASKED | ROOMS | {"smaller_crops", "result", "tilt", "steps", "cropper"}
 LAYERS: dict[str, set[str]] = {
     "version": set(),
     "errors": set(),
@@ -31,6 +31,7 @@ LAYERS: dict[str, set[str]] = {
     "request_focus": {"errors", "request_fields", "request_text"},
     "request_sizes": {"errors", "request_fields", "request_text"},
     "request": {"errors", "detection", "request_fields", "request_focus", "request_sizes", "request_text"},
+    "smaller_crops": {"request"},
     "photo": BASE,
     "detect": BASE | {"detection"},
     "frame": ASKED - {"device"},
@@ -56,6 +57,7 @@ PURE = (
     "request_focus",
     "request_sizes",
     "request_text",
+    "smaller_crops",
     "frame",
     "picture_files",
     "sidecars",

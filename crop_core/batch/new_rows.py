@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import time
+from functools import lru_cache
 from typing import Any
 
 from crop_core.batch.ledger import Ledger
 from crop_core.batch.progress import Progress, Summary
 from crop_core.batch.table import Table
 from crop_core.batch.table_schema import NUMBER, SCHEMA
+from crop_core.request import CropRequest
+from crop_core.smaller_crops import count_smaller
 
 # Rows are written once this many wait, or after a hundredth of the run's time, within these bounds.
 FLUSH_ROWS = 5_000
 FLUSH_S = (10.0, 60.0)
+
+
+@lru_cache(maxsize=1_000)
+def _asked(request: str) -> CropRequest:
+    """Return the request of a row; most rows of a run have the same."""
+    return CropRequest.from_inputs(**json.loads(request))
 
 
 class NewRows:
@@ -31,8 +41,9 @@ class NewRows:
         fresh = [self._ledger.did(number) for number in rows.column(NUMBER).to_pylist()]
         rows = rows.filter(pa.array(fresh, pa.bool_()))
         errors, crops = rows.column("error").to_pylist(), rows.column("crops").to_pylist()
-        for source, error, cut in zip(rows.column("source").to_pylist(), errors, crops, strict=True):
-            self._summary.count(len(cut), error)
+        sources, requests = rows.column("source").to_pylist(), rows.column("request").to_pylist()
+        for source, error, cut, request in zip(sources, errors, crops, requests, strict=True):
+            self._summary.count(len(cut), error, count_smaller(cut, _asked(request)) if cut else 0)
             if error:
                 self._progress.event("failed", source=source, error=error)
         self._waiting.append(rows.select(SCHEMA.names))

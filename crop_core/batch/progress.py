@@ -12,6 +12,8 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from crop_core.smaller_crops import sentence
+
 LINE_EVERY_S = 30.0  # without a terminal to draw a bar on
 EVENT_EVERY_S = 10.0
 LISTED_AT_ONCE = 1_000  # pictures between two looks at the clock
@@ -30,6 +32,7 @@ class Summary:
         done: Pictures that this run did, including failed ones.
         failed: Pictures that failed, in this run and in earlier ones.
         crops: Crops that this run made.
+        smaller: How many of them came out smaller than asked for.
         seconds: From the end of the listing to the last picture, including Ray's start.
         starting_seconds: How much of that passed before the first pictures were done.
         reasons: How often each kind of error came, in this run and in earlier ones; a kind is an error's type and its
@@ -43,15 +46,17 @@ class Summary:
     done: int = 0
     failed: int = 0
     crops: int = 0
+    smaller: int = 0
     seconds: float = 0.0
     starting_seconds: float = 0.0
     reasons: Counter[str] = field(default_factory=Counter)
     finished: bool = False
 
-    def count(self, crops: int, error: dict[str, str] | None) -> None:
-        """Count a picture that this run did."""
+    def count(self, crops: int, error: dict[str, str] | None, smaller: int = 0) -> None:
+        """Count a picture that this run did, with its crops and how many came out smaller than asked for."""
         self.done += 1
         self.crops += crops
+        self.smaller += smaller
         self._count_error(error)
 
     def count_kept(self, error: dict[str, str] | None) -> None:
@@ -88,6 +93,8 @@ class Summary:
             lines.append(f"{self.repeated:,} more were named again with the same inputs and count once.")
         if self.done:
             lines.append(f"{self.crops:,} crops in {_span(self.seconds)}, {self.rate:.1f} pictures a second.")
+        if self.smaller:
+            lines.append(sentence(self.smaller, self.crops))
         lines += [f"  {number:,} x {reason}" for reason, number in self.reasons.most_common(SHOWN_REASONS)]
         lines.append(f"The table of results is {table}.")
         if not self.finished:
@@ -103,6 +110,7 @@ class Summary:
             "done": self.done,
             "failed": self.failed,
             "crops": self.crops,
+            "smaller": self.smaller,
             "left": self.left,
             "seconds": round(self.seconds, 3),
             "starting_seconds": round(self.starting_seconds, 3),

@@ -23,6 +23,7 @@ from crop_core.request import CropRequest
 from crop_core.result import CropResult, failed_record
 from crop_core.run.process_settings import tune_process
 from crop_core.sidecars import parse_sidecars, read_local, read_sidecars
+from crop_core.smaller_crops import count_smaller, sentence
 
 if TYPE_CHECKING:
     from crop_core.cropper import Cropper
@@ -91,7 +92,7 @@ def crop_pictures(
             return 0
     tune_process()
     cropper = cropper_class()(device=device, detector=request.detector)
-    done = failures = 0
+    done = failures = crops = smaller = 0
     with _lines(json_target) as lines:
         bar = tqdm(pictures, unit=" pictures", disable=None if len(pictures) > 1 else True)
         results = _results(cropper, pictures, request, dry_run)
@@ -105,6 +106,8 @@ def crop_pictures(
                     tqdm.write(f"crop-core: {picture.source}: {error}", file=sys.stderr)
                     record = failed_record(picture.source, error)
                 else:
+                    crops += len(result.crops)
+                    smaller += count_smaller(record["crops"], request)
                     if json_target != "-":
                         tqdm.write(_printable(line_of(result, None if dry_run else picture.folder)))
                         if explain and result.crops:
@@ -123,6 +126,8 @@ def crop_pictures(
                 file=sys.stderr,
             )
             return 128 + signal.SIGINT
+    if smaller:
+        print(f"crop-core: {sentence(smaller, crops)}", file=sys.stderr)
     return 1 if failures else 0
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from crop_core.batch import progress
 from crop_core.batch.progress import Progress, Summary
+from crop_core.smaller_crops import sentence
 
 
 class Terminal(io.StringIO):
@@ -52,6 +53,14 @@ def test_the_summary_has_pictures_crops_rate_and_failures_by_reason() -> None:
         "  1 x SourceError: The file is not there.",
         "The table of results is t.",
     ]
+
+
+def test_the_summary_says_once_how_many_crops_are_smaller_than_asked() -> None:
+    it = summary(finished=True)
+    for _ in range(3):
+        it.count(2, None, 1)
+    assert [line for line in it.text("t").splitlines() if "smaller" in line] == [sentence(3, 6)]
+    assert it.event()["smaller"] == 3
 
 
 def test_a_run_that_stopped_says_what_is_left_and_how_to_go_on() -> None:
@@ -107,6 +116,7 @@ def test_programs_read_the_same_in_json(monkeypatch: pytest.MonkeyPatch) -> None
         "done": 5,
         "failed": 1,
         "crops": 4,
+        "smaller": 0,
         "left": 3,
         "seconds": 2.0,
         "starting_seconds": 0.0,

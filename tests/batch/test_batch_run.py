@@ -294,7 +294,7 @@ def test_a_cluster_crops_a_manifest_from_a_bucket_and_the_web_into_a_bucket(tmp_
         store.fs.put_file(str(SAMPLES / "coffee.jpg"), "photos/deep/coffee.jpg")
         lines = [
             {"image": "deep/cat.jpg", "aspect_ratio": "1:1"},
-            {"image": "s3://photos/deep/coffee.jpg", "aspect_ratio": ["4:5", "1:1"], "width": 100},
+            {"image": "s3://photos/deep/coffee.jpg", "aspect_ratio": ["4:5", "1:1"], "width": 1000},
             {"image": page, "id": 7},
             {"image": "deep/gone.jpg"},
             {"image": "deep/cat.jpg", "width": "wide"},
@@ -303,6 +303,7 @@ def test_a_cluster_crops_a_manifest_from_a_bucket_and_the_web_into_a_bucket(tmp_
         said, err = ended(started("s3://photos/list.jsonl", "s3://crops/out", "--address", address), 1)
         assert "column id is not an input" in err
         assert said.startswith("6 pictures: 6 done now, 0 before, 3 failed.\n")
+        assert "2 of 4 crops are smaller than asked" in said  # those of the row that asks for a width
         with store.fs.open("crops/out/results.parquet") as file:
             rows = pq.read_table(file).to_pylist()
         failed = {row["source"]: row["error"]["message"] for row in rows if row["error"]}

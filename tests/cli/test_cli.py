@@ -22,6 +22,7 @@ from PIL import Image
 
 from crop_core import CropRequest
 from crop_core.cli.main import main
+from crop_core.smaller_crops import sentence
 from crop_core.version import __version__
 
 # The inputs of the model, all but `image`: the sources take its place.
@@ -336,6 +337,29 @@ def test_a_chosen_ratio_is_in_the_record_and_explained(photos: Path, capsys: pyt
     (crop,) = record["crops"]
     assert 0 < record["focal_point"][1] < 0.5
     assert (crop["aspect_ratio"], crop["output_size"], crop["object_position"]) == ("1:1", [256, 256], "50% 50%")
+
+
+# ---- smaller than asked
+
+
+def test_crops_smaller_than_asked_are_told_of_once_at_the_end(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (photos / "broken.jpg").write_bytes(b"no picture")
+    assert _crop(photos, "--dry-run", "--aspect-ratio", "1:1,16:9", "--width", "500") == 1
+    failed, told = capsys.readouterr().err.splitlines()  # of four crops, those of the cat are smaller
+    assert "broken.jpg" in failed
+    assert told == f"crop-core: {sentence(2, 4)}"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [(), ("--width", "100"), ("--width", "1080", "--upscale", "allow"), ("--width", "1080", "--upscale", "pad")],
+    ids=["no size", "large enough", "enlarged", "filled up"],
+)
+def test_crops_of_the_size_asked_for_need_no_words(
+    options: tuple[str, ...], photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _crop(photos / "cat.jpg", "--dry-run", *options) == 0
+    assert capsys.readouterr().err == ""
 
 
 # ---- sidecars
