@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the tree, before an installed copy
+
 from crop_core.detect import nanodet
 from crop_core.detect.network_input import letterboxed, padded
 from crop_core.detect.openvino_engine import TELEMETRY
@@ -143,6 +145,7 @@ def main() -> None:
     for name in options.networks or MODELS:
         make, file, in_half = MODELS[name]
         ov.save_model(make(), str(options.folder / f"{file}.xml"), compress_to_fp16=in_half)
+        print(f"{file}.xml and {file}.bin are in {options.folder}.")
 
 
 if __name__ == "__main__":

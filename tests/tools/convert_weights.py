@@ -15,12 +15,15 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the tree, before an installed copy
 
 from crop_core.detect.nanodet import NanoDet
 from crop_core.detect.salient_object import SalientObject
@@ -130,6 +133,7 @@ def main() -> None:
     readers = {"nanodet": nanodet_tensors, "yunet": yunet_tensors, "u2netp": u2netp_tensors}
     read = readers[arguments.network]
     save_file(read(arguments.source), arguments.output)
+    print(f"The weights are in {arguments.output}.")
 
 
 if __name__ == "__main__":

@@ -150,6 +150,7 @@ def main() -> None:
     folder = parser.parse_args().folder
     for name, draw in PICTURES.items():
         draw().save(folder / f"{name}.jpg", quality=90, subsampling=0)
+    print(f"{', '.join(f'{name}.jpg' for name in PICTURES)} are in {folder}.")
 
 
 if __name__ == "__main__":

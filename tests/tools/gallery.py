@@ -9,6 +9,7 @@ samples/index.html, where `object-position` alone crops the samples. Both show w
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -16,6 +17,8 @@ from pathlib import Path
 
 from gallery_page import Sample, page_of
 from PIL import Image, ImageDraw, ImageFont
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the tree, before an installed copy
 
 from crop_core import Cropper, CropRequest, CropResult
 from crop_core.cut.preview import BACKGROUND, BOX_COLOR, FACE_COLOR, WINDOW_COLORS
@@ -134,6 +137,7 @@ def main() -> None:
     samples = looked_at(options.samples)
     picture_of(samples, options.samples).save(options.image, quality=80)
     options.page.write_text(page_of(for_the_page(samples), RATIOS))
+    print(f"The picture is {options.image}, the page {options.page}.")
 
 
 if __name__ == "__main__":

@@ -7,15 +7,18 @@ The picture and `dry_run` are no fields of a request; their rows come from predi
 
 from __future__ import annotations
 
+import sys
 from dataclasses import Field
 from pathlib import Path
 from typing import Any
 
-from schema import declared
+from schema import ROOT, declared
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the tree, before an installed copy
 
 from crop_core.request import inputs
 
-PAGE = Path(__file__).parents[2] / "crop_core" / "inputs.md"
+PAGE = ROOT / "crop_core" / "inputs.md"
 BEGIN = "<!-- Made by tests/tools/inputs_table.py: change the descriptions in CropRequest, then run it. -->"
 END = "<!-- The end of what is made. -->"
 
@@ -54,4 +57,9 @@ def _default(entry: Field[Any]) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page_with(table(), PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    name, page = PAGE.relative_to(ROOT).as_posix(), PAGE.read_text(encoding="utf-8")
+    if (new := page_with(table(), page)) == page:
+        print(f"Nothing changed: {name} has the table already.")
+    else:
+        PAGE.write_text(new, encoding="utf-8")
+        print(f"The table is in {name}.")

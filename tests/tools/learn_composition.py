@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the tree, before an installed copy
 
 from crop_core.detect import nanodet
 from crop_core.detect.composition_head import pooled
