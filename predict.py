@@ -160,7 +160,7 @@ class Predictor(BasePredictor):
         ),
         if_none: str = Input(
             default="saliency",
-            description="If nothing is found. saliency: crop what stands out. center: crop the middle. full_image: keep the whole picture. empty: return no crop. error: fail.",
+            description="If nothing is found. saliency: crop where people most likely would. center: crop the middle. full_image: keep the whole picture. empty: return no crop. error: fail.",
             choices=["saliency", "center", "full_image", "empty", "error"],
         ),
         max_crops: int = Input(

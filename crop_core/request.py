@@ -139,8 +139,8 @@ class CropRequest:
     if_none: str = an_input(
         "saliency",
         str,
-        "If nothing is found. saliency: crop what stands out. center: crop the middle. full_image: keep the whole "
-        "picture. empty: return no crop. error: fail.",
+        "If nothing is found. saliency: crop where people most likely would. center: crop the middle. full_image: keep "
+        "the whole picture. empty: return no crop. error: fail.",
         choices=("saliency", "center", "full_image", "empty", "error"),
     )
     max_crops: int = an_input(20, int, "The most crops that are returned.", ge=1, le=100)
