@@ -75,6 +75,25 @@ def test_readme_is_read_in_five_minutes() -> None:
     assert len(README.splitlines()) <= 150
 
 
+def test_the_first_line_crops_into_the_folder_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said, block = README.split("<!-- start -->\n```sh\n")
+    environment, install, crop = block.split("\n")[0].split(" && ")
+    assert (environment, install) == ("python3 -m venv .venv", ".venv/bin/pip install .")
+    (folder,) = re.findall(r"The crops are then in `(.+?)`", said)
+    program, *arguments = shlex.split(crop)
+    assert program == ".venv/bin/crop-core"
+    (tmp_path / "samples").symlink_to(SAMPLES)
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 0
+    assert {path.suffix for path in (tmp_path / folder).iterdir()} == {".jpg", ".json"}  # JPEG opens everywhere
+
+
+def test_every_python_that_the_package_names_is_named() -> None:
+    classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
+    *first, last = [one.rpartition(" ")[2] for one in classifiers if re.search(r"Python :: 3\.\d+$", one)]
+    assert f"You need Python {', '.join(first)} or {last}, " in README
+
+
 def test_the_commands_run_as_they_are_printed_and_make_the_files_that_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
