@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cog_server import Server, running
-from conftest import ROOT
+from cog_server import ANSWER_TIMEOUT_S, Server, running
+from conftest import ROOT, SAMPLES
 from PIL import Image
 from schema import schema, write_schema
 from serving import (
@@ -165,6 +168,21 @@ def test_a_picture_gives_the_same_crops_before_and_after_another(server: Server)
     assert first[1] == again[1]  # byte for byte: one server, one machine, one order of additions
     assert first[0] | {"timings_ms": {}} == again[0] | {"timings_ms": {}}
     assert not set(first[1]) & set(other[1])
+
+
+def test_the_readmes_request_makes_the_crop_that_it_names(server: Server, tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = readme.split("<!-- request -->\n```sh\n")[1].split("\n```")[0]
+    assert "localhost:5000" in lines
+    (tmp_path / "samples").symlink_to(SAMPLES)
+    here = lines.replace("localhost:5000", f"127.0.0.1:{server.port}")
+    environment, deadline = {**os.environ, "NO_PROXY": "127.0.0.1"}, time.monotonic() + ANSWER_TIMEOUT_S
+    while subprocess.run(["bash", "-euo", "pipefail", "-c", here], cwd=tmp_path, env=environment).returncode:
+        answer = (tmp_path / "answer.json").read_text()
+        assert "At capacity" in answer, answer  # the test before has its answer, but the server is not free yet
+        assert time.monotonic() < deadline
+    with Image.open(tmp_path / "crop.jpg") as image:
+        assert (image.format, image.size) == ("JPEG", (300, 300))
 
 
 # ---- what is refused
