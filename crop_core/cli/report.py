@@ -25,13 +25,11 @@ def line_of(result: CropResult, folder: Path | None) -> str:
 
 def _instead(result: CropResult) -> str:
     """Return what was cropped in place of a detection; empty if one was the subject."""
-    if not result.crops:
-        return f", so {NOTHING_CUT}"
-    crop = result.crops[0]
-    if how := without_subject(crop.plan):
+    if how := without_subject(result.crops[0].plan) if result.crops else NOTHING_CUT:
         return f"{', but nothing that was asked for' if result.detections else ''}, so {how}"
     if result.detections:
         return ""
+    crop = result.crops[0]
     if crop.on_backdrop:
         return " by a detector, so it was cut to the object on the backdrop"
     return ", so it was cut to the focus" if crop.plan.rule == FOCUS else ""

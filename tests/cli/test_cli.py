@@ -253,6 +253,11 @@ def test_without_json_a_line_says_what_was_found_and_where_the_crops_are(
     [
         ("rocket", (), "nothing found, so it was cut where people would most likely cut it (if_none saliency); 1 crop"),
         ("rocket", ("--if-none", "empty"), "nothing found, so nothing was cut (if_none empty); 0 crops"),
+        (
+            "cat",
+            ("--mode", "faces", "--if-none", "empty"),
+            "1 cat, 1 dog, but nothing that was asked for, so nothing was cut (if_none empty); 0 crops",
+        ),
         ("rocket", ("--focus", "0.1,0.1"), "nothing found, so it was cut to the focus; 1 crop"),
         (
             "cat",
@@ -265,7 +270,7 @@ def test_without_json_a_line_says_what_was_found_and_where_the_crops_are(
             "nothing found by a detector, so it was cut to the object on the backdrop; 1 crop",
         ),
     ],
-    ids=["nothing", "no crop", "a focus", "no face", "a backdrop"],
+    ids=["nothing", "no crop", "no face and no crop", "a focus", "no face", "a backdrop"],
 )
 def test_where_nothing_fitting_was_found_the_line_says_what_was_done(
     name: str, options: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
