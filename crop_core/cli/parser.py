@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from crop_core.request_text import did_you_mean
 
-# How argparse names a word that is none of an option's choices; Python 3.12 and later leave the quotes out.
+# How argparse names a word that is none of an option's choices; newer Pythons leave the quotes around the choices out.
 _NO_CHOICE = re.compile(r"argument .+: invalid choice: '(?P<word>.*)' \(choose from (?P<choices>.+)\)", re.DOTALL)
 
 
