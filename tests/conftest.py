@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -18,8 +20,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 from PIL import Image
+from torch import Tensor
 
 from crop_core import Cropper
+from crop_core.detect.engine import Engine
 
 pytest_plugins = ["serving"]  # its fixtures are one server for several modules
 
@@ -56,6 +60,37 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def cropper() -> Cropper:
     return Cropper(device="cpu", detector="fast")
+
+
+class Remembering:
+    """A network that is asked once for each input: the same pixels have the same answer.
+
+    tests/detect holds the networks themselves to that.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.device, self.input_dtype = engine.device, engine.input_dtype
+        self._engine = engine
+        self._answers: dict[bytes, tuple[Tensor, ...]] = {}
+
+    def run(self, batch: Tensor) -> tuple[Tensor, ...]:
+        key = hashlib.sha256(repr(batch.shape).encode() + batch.contiguous().numpy().tobytes()).digest()
+        if key not in self._answers:
+            self._answers[key] = self._engine.run(batch)
+        return tuple(output.clone() for output in self._answers[key])
+
+
+@pytest.fixture(scope="session")
+def quick_cropper() -> Cropper:
+    """A cropper that asks the network for what stands out, its slowest, once for each input.
+
+    For tests that crop one picture many times, or many pictures in which nothing is found, and that are not about
+    the networks.
+    """
+    cropper = Cropper(device="cpu", detector="fast")
+    detector = cropper.detector("fast")
+    detector.common = replace(detector.common, salient=Remembering(detector.common.salient))
+    return cropper
 
 
 @pytest.fixture(scope="session")

@@ -84,7 +84,7 @@ SOUND_INPUTS = st.dictionaries(st.sampled_from(sorted(INPUTS)), st.none(), max_s
 )
 
 
-@settings(max_examples=2_000)
+@settings(max_examples=1_000)
 @given(ANY_INPUTS)
 def test_any_inputs_make_a_request_or_one_sentence(inputs: dict[str, Any]) -> None:
     try:
@@ -99,13 +99,17 @@ def test_any_inputs_make_a_request_or_one_sentence(inputs: dict[str, Any]) -> No
     assert len(message) < 300
 
 
+# A dozen shapes: in none of these pictures anything is found, so a network of a quarter of a second looks at each.
+SIZES = ((1, 1), (1, 60), (60, 1), (2, 3), (5, 60), (60, 33), (17, 16), (60, 60), (31, 59), (45, 7), (8, 8), (3, 50))
+
+
 @settings(max_examples=150)
-@given(SOUND_INPUTS, st.tuples(st.integers(1, 60), st.integers(1, 60)))
+@given(SOUND_INPUTS, st.sampled_from(SIZES))
 def test_any_request_crops_any_small_picture_or_says_why_not(
-    cropper: Cropper, inputs: dict[str, Any], size: tuple[int, int]
+    quick_cropper: Cropper, inputs: dict[str, Any], size: tuple[int, int]
 ) -> None:
     sides = {side: inputs[side] % 200 for side in ("width", "height") if isinstance(inputs.get(side), int)}
-    outcome(cropper, encoded(ramp(*size)), inputs | sides)
+    outcome(quick_cropper, encoded(ramp(*size)), inputs | sides)
 
 
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +145,7 @@ def test_a_damaged_file_of_a_kind_that_decodes_apart_is_cropped_or_refused(
 ) -> None:
     small_limits(monkeypatch)
     chance, others = random.Random(name), list(FILES.values())
-    came = [cropped_without_looking(mutated(FILES[name], others, chance)) for _ in range(12)]
+    came = [cropped_without_looking(mutated(FILES[name], others, chance)) for _ in range(8)]
     assert set(came) <= {"crop", "error"}
 
 

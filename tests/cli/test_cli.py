@@ -86,14 +86,14 @@ FAST = ("--detector", "fast", "--device", "cpu")
 
 
 @pytest.fixture(autouse=True)
-def one_cropper(cropper: Cropper, monkeypatch: pytest.MonkeyPatch) -> None:
+def one_cropper(quick_cropper: Cropper, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give the command within this process the networks that are loaded already: each of its runs would load its own.
 
     What runs as a process of its own loads them.
     """
 
     def loaded(device: str, detector: str) -> Cropper:
-        return cropper if (device, detector) == ("cpu", "fast") else Cropper(device, detector)
+        return quick_cropper if (device, detector) == ("cpu", "fast") else Cropper(device, detector)
 
     monkeypatch.setattr("crop_core.cli.crop.cropper_class", lambda: loaded)
 

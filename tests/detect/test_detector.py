@@ -184,7 +184,9 @@ def exactly_found(name: str, sample: str) -> tuple[Detection, ...]:
 def test_half_the_precision_sees_the_same(name: str, sample: str, dtype: torch.dtype) -> None:
     """What a GPU and some processors compute with, which every CPU can imitate."""
     half = found_in(loaded(name, CPU, dtype), sample)
-    assert_agree(exactly_found(name, sample), half, least_score=0.4)  # of several weak boxes on one thing another may win
+    assert_agree(
+        exactly_found(name, sample), half, least_score=0.4
+    )  # of several weak boxes on one thing another may win
 
 
 def test_half_precision_is_cudas_and_that_of_processors_made_for_it() -> None:
