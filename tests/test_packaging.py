@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import json
 import os
 import re
 import shlex
@@ -274,21 +275,62 @@ def test_the_images_own_cudnn_stays_where_torch_brings_none(tmp_path: Path) -> N
     assert (tmp_path / "libcudnn.so.9").exists()
 
 
-@pytest.mark.parametrize(
-    ("fault", "said"),
-    [
-        ("", None),
-        ("torch._C._cudnn.getRuntimeVersion = lambda: (9, 8, 0)", "(9, 8, 0)"),
-        ("torch.backends.cudnn.version = lambda: 90800", "90800"),
-        ("torch.nn.functional.conv2d = lambda *_: torch.zeros(4)", "tensor([0., 0., 0., 0.])"),
-    ],
-    ids=["healthy", "another is loaded", "another answers", "a wrong convolution"],
-)
-def test_the_cudnn_check_at_build_time_fails_on_its_fault(fault: str, said: str | None) -> None:
-    code = f"import torch\n{fault}\n" + _cudnn_check()
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (run.returncode == 0) is (said is None), run.stderr
-    assert said is None or said in run.stderr
+# Runs each program in a process of its own that has PyTorch already, and tells its exit status and standard error.
+_PROGRAMS = """
+import json, os, sys, tempfile, traceback
+import torch, torchvision
+ends = []
+for program in json.loads(sys.argv[1]):
+    with tempfile.TemporaryFile() as said:
+        if (process := os.fork()) == 0:
+            os.dup2(said.fileno(), 2)
+            try:
+                exec(program, {"__name__": "__main__"})
+            except BaseException:
+                traceback.print_exc()
+                sys.stderr.flush()
+                os._exit(1)
+            os._exit(0)
+        status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+        said.seek(0)
+        ends.append((status, said.read().decode()))
+print(json.dumps(ends))
+"""
+CUDNN_FAULTS = {
+    "healthy": ("", None),
+    "another is loaded": ("torch._C._cudnn.getRuntimeVersion = lambda: (9, 8, 0)", "(9, 8, 0)"),
+    "another answers": ("torch.backends.cudnn.version = lambda: 90800", "90800"),
+    "a wrong convolution": ("torch.nn.functional.conv2d = lambda *_: torch.zeros(4)", "tensor([0., 0., 0., 0.])"),
+}
+WRONG_OPERATOR = "torchvision.ops.nms = lambda *_: torch.tensor([0, 1])"
+OTHER_CUDAS = ["an older", "a near", "a newer", "none"]
+
+
+def _other_cuda(other: str) -> str | None:
+    number = torch.ops.torchvision._cuda_version()
+    major, minor = number // 1000, number % 1000 // 10
+    older, near, newer = f"{major - 1}.{minor}", f"{major}.{minor + 1}", f"{major + 1}.{minor}"
+    return {"an older": older, "a near": near, "a newer": newer, "none": None}[other]
+
+
+@pytest.fixture(scope="module")
+def ends() -> dict[str, tuple[int, str]]:
+    """How the checks at build time end with each fault; one start of PyTorch for all."""
+    begin = "import torch, torchvision\n"
+    programs = {name: f"{begin}{fault}\n{_cudnn_check()}" for name, (fault, _) in CUDNN_FAULTS.items()}
+    programs["operator"] = f"{begin}{WRONG_OPERATOR}\n{_check_code()}"
+    for other in OTHER_CUDAS:
+        programs[other] = f"{begin}torch.version.cuda = {_other_cuda(other)!r}\n{_check_code()}"
+    command = [sys.executable, "-W", "ignore", "-c", _PROGRAMS, json.dumps(list(programs.values()))]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    return {name: tuple(end) for name, end in zip(programs, json.loads(run.stdout), strict=True)}
+
+
+@pytest.mark.parametrize("name", CUDNN_FAULTS)
+def test_the_cudnn_check_at_build_time_fails_on_its_fault(name: str, ends: dict[str, tuple[int, str]]) -> None:
+    said, (status, error) = CUDNN_FAULTS[name][1], ends[name]
+    assert (status == 0) is (said is None), error
+    assert said is None or said in error
 
 
 def test_the_check_at_build_time_passes_here() -> None:
@@ -299,28 +341,25 @@ def test_the_check_at_build_time_passes_here() -> None:
     assert (run.returncode, run.stdout) == (0, ""), run.stderr
 
 
-@pytest.mark.parametrize("other", ["an older", "a near", "a newer", "none"])
-def test_the_check_at_build_time_fails_on_two_cuda_versions_and_names_both(other: str) -> None:
+@pytest.mark.parametrize("other", OTHER_CUDAS)
+def test_the_check_at_build_time_fails_on_two_cuda_versions_and_names_both(
+    other: str, ends: dict[str, tuple[int, str]]
+) -> None:
     # torch and torchvision each state what they were built for. torchvision, when it is imported, compares the major
     # versions by itself, so torch's word is changed after that.
     assert torchvision.__version__  # which loads its operators
     number = torch.ops.torchvision._cuda_version()
     if number < 0:
         pytest.skip("this torchvision is built for no CUDA")
-    major, minor = number // 1000, number % 1000 // 10
-    older, near, newer = f"{major - 1}.{minor}", f"{major}.{minor + 1}", f"{major + 1}.{minor}"
-    cuda = {"an older": older, "a near": near, "a newer": newer, "none": None}[other]
-    prologue = f"import torch, torchvision; torch.version.cuda = {cuda!r}\n"
-    run = subprocess.run([sys.executable, "-c", prologue + _check_code()], capture_output=True, text=True, check=False)
-    assert run.returncode != 0
-    assert f"AssertionError: ({number}, {cuda!r})" in run.stderr
+    status, error = ends[other]
+    assert status != 0
+    assert f"AssertionError: ({number}, {_other_cuda(other)!r})" in error
 
 
-def test_the_check_at_build_time_fails_where_the_operator_is_wrong() -> None:
-    prologue = "import torch, torchvision; torchvision.ops.nms = lambda *_: torch.tensor([0, 1])\n"
-    run = subprocess.run([sys.executable, "-c", prologue + _check_code()], capture_output=True, text=True, check=False)
-    assert run.returncode != 0
-    assert "AssertionError: tensor([0, 1])" in run.stderr
+def test_the_check_at_build_time_fails_where_the_operator_is_wrong(ends: dict[str, tuple[int, str]]) -> None:
+    status, error = ends["operator"]
+    assert status != 0
+    assert "AssertionError: tensor([0, 1])" in error
 
 
 def test_the_check_at_build_time_does_not_import_the_operator_library() -> None:
