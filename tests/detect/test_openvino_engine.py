@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -67,10 +68,14 @@ def equal(ones: tuple[Tensor, ...], others: tuple[Tensor, ...]) -> bool:
     return len(ones) == len(others) and all(torch.equal(one, other) for one, other in zip(ones, others, strict=True))
 
 
+# One for all samples.
+loaded, torch_engine, openvino_engine = cache(load_detector), cache(by_torch), cache(OpenVinoEngine)
+
+
 def found_in(sample: str, dtype: torch.dtype | None = None) -> tuple[Detection, ...]:
     pixels = pixels_of(sample)
     size = open_photo((SAMPLES / sample).read_bytes()).size
-    return load_detector("fast", CPU, dtype).detect_all([View(pixels, size)], 0.3, 0.5)[0]
+    return loaded("fast", CPU, dtype).detect_all([View(pixels, size)], 0.3, 0.5)[0]
 
 
 @here
@@ -88,7 +93,7 @@ def test_a_network_in_single_precision_says_what_the_torch_module_says(name: str
 def test_8_bits_score_every_cell_almost_as_single_precision_does(sample: str) -> None:
     value = input_of("nanodet_g", sample)
     (scores, _), (theirs, _) = (
-        nanodet.decoded(engine.run(value)) for engine in (OpenVinoEngine("nanodet_g"), by_torch("nanodet_g"))
+        nanodet.decoded(engine.run(value)) for engine in (openvino_engine("nanodet_g"), torch_engine("nanodet_g"))
     )
     assert scores.shape == theirs.shape
     assert (scores - theirs).abs().max() < 0.06
