@@ -110,7 +110,7 @@ def running(
         **IMAGE_ENVIRONMENT,
         **os.environ,
         "COG_PREDICT_TYPE_STUB": f"{predictor}:Predictor",
-        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH")))),
         "PORT": str(port),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # its worker is `python` from there
         "TMPDIR": str(temporary),

@@ -1,11 +1,10 @@
 """The served model on a device that fails once the model is ready: PyTorch's `meta`, which computes nothing."""
 
 import torch
+import unwarmed
 
-import predict
 
-
-class Predictor(predict.Predictor):
+class Predictor(unwarmed.Predictor):
     """The model, with its device replaced after `setup`."""
 
     def setup(self) -> None:

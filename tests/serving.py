@@ -63,12 +63,14 @@ def files_left(server: Server) -> list[str]:
 
 
 @contextmanager
-def served(folder: Path, session: pytest.Session, *arguments: str) -> Iterator[Server]:
+def served(
+    folder: Path, session: pytest.Session, *arguments: str, predictor: str = "tests/unwarmed.py"
+) -> Iterator[Server]:
     """Run the model's server in the folder; what it printed is shown when a test fails meanwhile."""
     log, temporary, before = folder / "log", folder / "tmp", session.testsfailed
     temporary.mkdir()
     try:
-        with running(log, temporary, *arguments) as server:
+        with running(log, temporary, *arguments, predictor=predictor) as server:
             yield server
     except CropError as error:
         pytest.fail(f"{error}\n{log.read_text()}")
@@ -128,7 +130,7 @@ def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The model's server, shared by all tests that do not change it."""
-    with served(tmp_path_factory.mktemp("server"), request.session) as server:
+    with served(tmp_path_factory.mktemp("server"), request.session, predictor="predict.py") as server:
         yield server
 
 

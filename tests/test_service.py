@@ -28,7 +28,7 @@ from crop_core.bench.pictures import photo_like
 @cache
 def large() -> str:
     """Return a picture that keeps the server busy for a while."""
-    return data_uri(photo_like(SAMPLES / "astronaut.jpg", 48))
+    return data_uri(photo_like(SAMPLES / "astronaut.jpg", 24))
 
 
 def _ready(server: Server) -> bool:
@@ -61,7 +61,7 @@ def _asked(server: Server, name: str, **inputs: object) -> Iterator[list[tuple[i
 def test_a_soak_holds_no_file_no_handle_and_answers_crops_or_clear_errors(server: Server) -> None:
     with soak.pictures() as address:
         inputs = soak.round_of_inputs(address)
-        going = soak.soak(server, inputs, 150, 50)
+        going = soak.soak(server, inputs, 100, 50)
         checkpoints = []
         while True:
             try:
@@ -69,9 +69,9 @@ def test_a_soak_holds_no_file_no_handle_and_answers_crops_or_clear_errors(server
             except StopIteration as end:
                 kinds = end.value
                 break
-    assert kinds == {"crop": 90, "clear error": 60}
-    assert [point.predictions for point in checkpoints] == [50, 100, 150]
-    assert [point.files for point in checkpoints] == [0, 0, 0]
+    assert kinds == {"crop": 60, "clear error": 40}
+    assert [point.predictions for point in checkpoints] == [50, 100]
+    assert [point.files for point in checkpoints] == [0, 0]
     # One connection that the front end has not closed yet is no leak.
     assert checkpoints[-1].handles <= checkpoints[0].handles + 2
 
@@ -344,7 +344,7 @@ def test_a_worker_that_is_killed_fails_its_prediction_and_the_health_check(
 
 
 def test_a_server_on_a_full_disk_says_so_and_goes_on(tmp_path: Path, small_disk: Path) -> None:
-    with running(tmp_path / "log", small_disk) as server:
+    with running(tmp_path / "log", small_disk, predictor="tests/unwarmed.py") as server:
         assert _ready(server)
         large_input = server.predict(image=ASTRONAUT)  # a 100 KB file on a disk of 64 KiB
         assert large_input["error"] == "Input validation error: [Errno 28] No space left on device"
