@@ -619,7 +619,7 @@ def children_named(name: str) -> list[str]:
 BYTES_A_PIXEL, BYTES_A_BYTE, BESIDE = 32, 4, 256 * 2**20
 
 _CROPS = r"""
-import json, pathlib, sys, threading, time
+import ctypes, json, pathlib, sys, threading, time
 import torch
 from crop_core import CropError, Cropper, CropRequest
 from crop_core.cut.encode import encode
@@ -640,12 +640,11 @@ def watch(done, peaks):
                 pass  # it has ended
         time.sleep(0.005)
 
-def peak(path, inputs):
+def peak(path, inputs, before):
     data = pathlib.Path(path).read_bytes()
     peaks, done = {}, threading.Event()
     watcher = threading.Thread(target=watch, args=(done, peaks))
     watcher.start()
-    before = kilobytes("VmRSS")
     pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     refusal = None
     try:
@@ -660,24 +659,23 @@ def peak(path, inputs):
 cropper = Cropper(device="cpu", detector="fast")
 for shape in ((3, 960, 960), (3, 720, 960)):  # warm for what comes; other shapes would cost seconds and change nothing
     cropper.crop(encode(torch.full(shape, 128, dtype=torch.uint8), "jpg", 85, None), CropRequest(output_format="jpg"))
-for path in sys.argv[2:]:
-    print(json.dumps(peak(path, json.loads(sys.argv[1]))))
+ctypes.CDLL(None).malloc_trim(0)
+loaded = kilobytes("VmRSS")
+for path, inputs in json.loads(sys.argv[1]):
+    print(json.dumps(peak(path, inputs, loaded if sys.argv[2] == "all" else kilobytes("VmRSS"))), flush=True)
 """
 
 
-def peaks_of(files: list[Path], **inputs: object) -> list[tuple[int, str | None]]:
-    """Return how many bytes more than before a fresh, loaded process takes for each picture, and its refusal."""
-    command = [sys.executable, "-c", _CROPS, json.dumps(inputs), *map(str, files)]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)
+def peaks_of(asked: list[tuple[Path, dict[str, object]]], counted: str = "all") -> list[tuple[int, str | None]]:
+    """Return how many bytes more than before a loaded process takes for each picture, and its refusal.
+
+    Args:
+        asked: The pictures and the inputs of each request.
+        counted: Of `all` pictures what they leave behind counts for those after them, of `each` it does not.
+    """
+    given = json.dumps([(str(path), inputs) for path, inputs in asked])
+    run = subprocess.run([sys.executable, "-c", _CROPS, given, counted], capture_output=True, text=True, check=True)
     return [tuple(json.loads(line)) for line in run.stdout.splitlines()]
-
-
-def peak_of(data: bytes, folder: Path, **inputs: object) -> int:
-    """Return how many bytes more than before a fresh, loaded process takes for a picture that it crops."""
-    (folder / "picture").write_bytes(data)
-    ((taken, refusal),) = peaks_of([folder / "picture"], **inputs)
-    assert refusal is None
-    return taken
 
 
 def noisy(mode: str, width: int, height: int) -> Image.Image:
@@ -697,39 +695,52 @@ def deep_heic(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
+SIDE, SMALL_SIDE = 2_000, 512
+HEAVY: dict[str, tuple[Callable[[Image.Image], bytes], str, str]] = {
+    "JPEG": (lambda image: encoded(image, "JPEG", progressive=True, subsampling=0), "RGB", "jpg"),
+    "PNG": (lambda image: encoded(image, "PNG", compress_level=1), "RGBA", "png"),
+    "WebP": (lambda image: encoded(image, "WEBP", quality=50, method=0), "RGBA", "webp"),
+    "AVIF": (lambda image: encoded(image, "AVIF", speed=10), "RGB", "jpg"),
+    "TIFF": (lambda image: encoded(image, "TIFF", compression="tiff_lzw"), "RGBA", "jpg"),
+    "HEIC": (deep_heic, "RGB", "jpg"),
+}
+ENLARGED = {"jpg": 2_400, "avif": 1_400}  # which take the most of the four
+
+
+@pytest.fixture(scope="module")
+def peaks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, int]]:
+    """The bytes that each heavy picture takes, and those of its file; one loaded process crops them all."""
+    folder = tmp_path_factory.mktemp("heavy")
+    asked: dict[str, tuple[Path, dict[str, object]]] = {}
+    for kind, (write, mode, output_format) in HEAVY.items():
+        (folder / kind).write_bytes(write(noisy(mode, SIDE, SIDE)))
+        asked[kind] = folder / kind, {"output_format": output_format}
+    (folder / "small").write_bytes(encoded(noisy("RGBA", SMALL_SIDE, SMALL_SIDE)))
+    for output_format, side in ENLARGED.items():
+        larger = {"width": side, "height": side, "upscale": "allow", "output_format": output_format}
+        asked[output_format] = folder / "small", larger
+    found = dict(zip(asked, peaks_of(list(asked.values())), strict=True))
+    assert [refusal for _, refusal in found.values() if refusal] == []
+    return {name: (taken, asked[name][0].stat().st_size) for name, (taken, _) in found.items()}
+
+
 @has_peaks
-@pytest.mark.parametrize(
-    ("write", "mode", "output_format"),
-    [
-        (lambda image: encoded(image, "JPEG", progressive=True, subsampling=0), "RGB", "jpg"),
-        (lambda image: encoded(image, "PNG", compress_level=1), "RGBA", "png"),
-        (lambda image: encoded(image, "WEBP", quality=50, method=0), "RGBA", "webp"),
-        (lambda image: encoded(image, "AVIF", speed=10), "RGB", "jpg"),
-        (lambda image: encoded(image, "TIFF", compression="tiff_lzw"), "RGBA", "jpg"),
-        (deep_heic, "RGB", "jpg"),
-    ],
-    ids=["JPEG", "PNG", "WebP", "AVIF", "TIFF", "HEIC"],
-)
+@pytest.mark.parametrize("kind", HEAVY)
 def test_the_peak_of_memory_stays_under_the_bound_that_readme_states(
-    write: Callable[[Image.Image], bytes], mode: str, output_format: str, tmp_path: Path
+    kind: str, peaks: dict[str, tuple[int, int]]
 ) -> None:
-    side = 2_000
-    data = write(noisy(mode, side, side))
-    taken = peak_of(data, tmp_path, output_format=output_format)
+    taken, length = peaks[kind]
     # The crop is the whole picture.
-    assert taken <= 2 * BYTES_A_PIXEL * side * side + BYTES_A_BYTE * len(data) + BESIDE
+    assert taken <= 2 * BYTES_A_PIXEL * SIDE * SIDE + BYTES_A_BYTE * length + BESIDE
 
 
 @has_peaks
-@pytest.mark.parametrize(
-    ("output_format", "side"), [("jpg", 2_400), ("avif", 1_400)]
-)  # which take the most of the four
+@pytest.mark.parametrize(("output_format", "side"), ENLARGED.items())
 def test_a_crop_far_larger_than_the_picture_stays_under_the_bound_too(
-    output_format: str, side: int, tmp_path: Path
+    output_format: str, side: int, peaks: dict[str, tuple[int, int]]
 ) -> None:
-    data = encoded(noisy("RGBA", 512, 512))
-    taken = peak_of(data, tmp_path, width=side, height=side, upscale="allow", output_format=output_format)
-    assert taken <= BYTES_A_PIXEL * (512 * 512 + side * side) + BYTES_A_BYTE * len(data) + BESIDE
+    taken, length = peaks[output_format]
+    assert taken <= BYTES_A_PIXEL * (SMALL_SIDE * SMALL_SIDE + side * side) + BYTES_A_BYTE * length + BESIDE
 
 
 def texts_that_inflate() -> bytes:
@@ -813,7 +824,7 @@ def test_a_bomb_takes_no_more_memory_than_a_small_picture(tmp_path: Path) -> Non
     files = [tmp_path / name for name in BOMBS]
     for path in files:
         path.write_bytes(BOMBS[path.name]())
-    taken = dict(zip(BOMBS, peaks_of(files), strict=True))
+    taken = dict(zip(BOMBS, peaks_of([(path, {}) for path in files], "each"), strict=True))
     allowed = dict.fromkeys(BOMBS, BESIDE)
     allowed["AVIF of 20 megapixels"] += 2 * BYTES_A_PIXEL * 20_000_000  # 16x16 pixels, which libavif enlarges
     assert {name: most for name, (most, _) in taken.items() if most > allowed[name]} == {}
