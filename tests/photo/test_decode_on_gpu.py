@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import cache
 from io import BytesIO
 from math import ceil
 from typing import Any
@@ -26,6 +27,7 @@ from crop_core.photo.orientation import upright
 from crop_core.photo.photo import open_photo
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+camera_photo = cache(photo_like)  # to make one takes longer than to crop it
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
@@ -75,7 +77,7 @@ def test_reduced_picture_is_that_of_the_photo(astronaut: bytes) -> None:
 def test_device_sees_at_12_megapixels_what_the_cpu_sees(
     sample: str, cropper: Cropper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = photo_like(SAMPLES / sample, 12)
+    data = camera_photo(SAMPLES / sample, 12)
     request = CropRequest(aspect_ratios=("1:1", "4:5", "16:9", "9:16"))
     plain = cropper.crop(data, request, dry_run=True)
     monkeypatch.setattr("crop_core.steps.open_photo", lambda given: AcceleratedPhoto(open_photo(given), CPU))
@@ -111,7 +113,7 @@ def strip(width: int, height: int) -> bytes:
 @pytest.mark.parametrize(
     ("data", "width"),
     [
-        (lambda: photo_like(SAMPLES / "astronaut.jpg", 12), 20),
+        (lambda: camera_photo(SAMPLES / "astronaut.jpg", 12), 20),
         (lambda: strip(40_000, 1), 30),
         (lambda: strip(40_000, 20), 100),
         (lambda: strip(3, 65_000), 1),
@@ -138,7 +140,7 @@ def test_no_picture_shrinks_by_more_at_once_than_a_gpu_can(
 
 @pytest.mark.parametrize(("width", "height"), [(40, 30), (100, 75), (400, 300)], ids=str)
 def test_what_shrinks_far_looks_as_on_the_cpu(width: int, height: int) -> None:
-    data = photo_like(SAMPLES / "astronaut.jpg", 12)
+    data = camera_photo(SAMPLES / "astronaut.jpg", 12)
     window, size = Window(1, 3, 3999, 2997), Size(width, height)
     ours, photo = AcceleratedPhoto(open_photo(data), CPU), open_photo(data)
     difference = (resampled(ours, window, size).int() - resampled(photo, window, size).int()).abs().float()
@@ -262,7 +264,7 @@ def test_nvjpeg_encodes_pixels_that_are_still_being_made(astronaut: bytes) -> No
 @pytest.mark.parametrize("size", [(1, 1), (20, 15)], ids=str)
 def test_smallest_crops_of_12_megapixels_are_made_on_cuda(size: tuple[int, int]) -> None:
     request = CropRequest(width=size[0], height=size[1], output_format="jpg")
-    (crop,) = Cropper("cuda", "fast").crop(photo_like(SAMPLES / "astronaut.jpg", 12), request).crops
+    (crop,) = Cropper("cuda", "fast").crop(camera_photo(SAMPLES / "astronaut.jpg", 12), request).crops
     assert Image.open(BytesIO(crop.data or b"")).size == size
 
 
@@ -274,7 +276,7 @@ def test_most_windows_on_cuda_are_the_cpus_at_12_megapixels(detector: str) -> No
     croppers = [Cropper(device, detector) for device in ("cpu", "cuda")]
     near = []
     for path in sorted(SAMPLES.glob("*.jpg")):
-        data = photo_like(path, 12)
+        data = camera_photo(path, 12)
         on_cpu, on_cuda = (cropper.crop(data, request) for cropper in croppers)
         for one, other in zip(on_cuda.crops, on_cpu.crops, strict=True):
             move = max(abs(a - b) for a, b in zip(one.window.xyxy, other.window.xyxy, strict=True))
@@ -319,5 +321,5 @@ def test_networks_on_cuda_do_not_make_the_host_wait(astronaut: bytes) -> None:
 def test_device_memory_of_12_megapixels_stays_below_1500_mb(detector: str) -> None:
     cropper = Cropper("cuda", detector)
     torch.cuda.reset_peak_memory_stats()
-    cropper.crop(photo_like(SAMPLES / "astronaut.jpg", 12), CropRequest(output_format="jpg"))
+    cropper.crop(camera_photo(SAMPLES / "astronaut.jpg", 12), CropRequest(output_format="jpg"))
     assert torch.cuda.max_memory_reserved() <= 1.5e9
