@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from crop_core.detect.network_input import by_shape
+from crop_core.detect.steady_convolutions import keep_order
 
 
 class Engine(Protocol):
@@ -53,6 +54,8 @@ class TorchEngine:
         """
         self.device, self.input_dtype = device, dtype
         self._network = network.eval().requires_grad_(False)
+        if device.type == "cpu":
+            keep_order(self._network)
         self._network.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks the three
 
     def run(self, batch: Tensor) -> tuple[Tensor, ...]:

@@ -24,9 +24,6 @@ from crop_core.detection import COCO_LABELS
 
 STRIDES = (8, 16, 32)
 TRAINED_SIDE = 416  # px on the longer side that the network was trained on
-# Of more channels than these, oneDNN's 1x1 convolutions on a CPU without AVX-512 add up in an order that depends on
-# the number of threads, and then one picture gives two results.
-MOST_CHANNELS = 128
 BINS = 11  # distances 0 to 10, in strides; the GFL head of nanodet-g.yml (reg_max: 10)
 # nanodet-g.yml: BGR means and deviations, for values 0 to 255.
 MEAN_BGR = (103.53, 116.28, 123.675)
@@ -59,17 +56,6 @@ class _CspBlock(nn.Module):
             a = _relu(pair[0](y))  # type: ignore[index]  # ModuleList items are typed as Module
             y = torch.cat((_relu(pair[1](a)), a), 1)  # type: ignore[index]
         return torch.cat((_relu(self.last(y)), first), 1)
-
-
-def _in_parts(convolution: nn.Module, x: Tensor) -> Tensor:
-    """Return the 1x1 convolution as the sum of those of every `MOST_CHANNELS` channels."""
-    assert isinstance(convolution, nn.Conv2d)
-    count = -(-x.shape[1] // MOST_CHANNELS)
-    parts = zip(x.chunk(count, 1), convolution.weight.chunk(count, 1), strict=True)
-    result, *others = (F.conv2d(*part) for part in parts)
-    for other in others:
-        result = result + other
-    return result + convolution.bias[:, None, None] if convolution.bias is not None else result
 
 
 def _resized_like(x: Tensor, like: Tensor) -> Tensor:
@@ -109,7 +95,7 @@ class NanoDet(nn.Module):
         for stage in self.stages:
             x = stage(x)
             levels.append(x)
-        p3, p4, p5 = (_in_parts(lateral, level) for lateral, level in zip(self.laterals, levels[1:], strict=True))
+        p3, p4, p5 = (lateral(level) for lateral, level in zip(self.laterals, levels[1:], strict=True))
         p4 = p4 + _resized_like(p5, p4)
         p3 = p3 + _resized_like(p4, p3)
         p4 = p4 + _resized_like(p3, p4)

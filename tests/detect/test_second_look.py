@@ -132,8 +132,6 @@ def test_of_several_pictures_the_doubtful_ones_are_seen_twice() -> None:
 def test_device_that_is_not_asked_gives_what_a_cpu_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     views = [view_of(sample) for sample in ("astronaut.jpg", "cat.jpg", "coffee.jpg", "pair.jpg", "rocket.jpg")]
     detector = load_detector("fast", torch.device("cpu"), torch.float32)
-    # With AVX-512 the last digits of PyTorch's 3x3 convolutions depend on the threads, which the load would choose.
-    monkeypatch.setattr("crop_core.detect.detector.cores_are_free", lambda: True)
     asked = detector.detect_all(views, 0.1, 0.5)
     monkeypatch.setattr("crop_core.detect.detector.wanted", lambda answers: list(range(len(answers))))
     assert detector.detect_all(views, 0.1, 0.5) == asked

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 SHA256 = {
     "composition.safetensors": "2fc89bf50415bb1f849326f1dcbffb44ff1efe8d9334d2b11e76dae56b90cd8f",
-    "nanodet_g.bin": "27713772c2d732820fcf71b027d301770a1ff386b734fe369c042c4cd25c869d",
+    "nanodet_g.bin": "601c06fd7552443ad5470068a64caa425ab84804c4c7193bc3e39ef7d605f7f0",
     "nanodet_g.safetensors": "7a7a1e54bea37e873914973497da6af902a1e2442424c17475d4b8a2527534ca",
-    "nanodet_g.xml": "bfca1aab5abd2ade73603e4750cf3f5204f70766d8e121adc3a79ba5a1ebc988",
+    "nanodet_g.xml": "2017a6eed45b8d865f15adf2e9ce63dea9fd04fef2692ae04f293e3967441c44",
     "u2netp.bin": "6f97d7964b45029e42f26933f3835fa7e1671433f45b293733a98d089d6b5592",
     "u2netp.safetensors": "26e7ff27f12cfedc53ad46ea69ca5c8e9bb7d93a416acd167ae0c5f604a988f5",
     "u2netp.xml": "9372ca9ac700c87ef5238605e99d863c6d45a7aff3597b10a83f04f9fdf29fd6",
