@@ -1,4 +1,4 @@
-"""What a detector found: a label, a score, a box, and for a face its landmarks.
+"""What a detector found: things with label, score and box, a face's landmarks, and where a person would cut.
 
 This module knows the labels and the order of results. It knows no networks.
 """
@@ -54,6 +54,19 @@ class Detection:
     def __post_init__(self) -> None:
         if not 0.0 <= self.score <= 1.0:
             raise ValueError(f"a score lies between 0 and 1, got {self.score}")
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """Where a person would place a window, in upright source pixels.
+
+    Attributes:
+        box: The window, where its ratio is free.
+        middle: x and y that the middle of a window should be near, where its ratio is given.
+    """
+
+    box: Box
+    middle: tuple[float, float]
 
 
 def in_order(detections: Iterable[Detection]) -> tuple[Detection, ...]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from crop_core.detection import Detection, in_order
+from crop_core.detection import Composition, Detection, in_order
 from crop_core.frame.plan import CropPlan, plan_crops
 from crop_core.frame.scene import Scene
 from crop_core.frame.subjects import subjects_among
@@ -40,7 +40,9 @@ def planned(
     asked = replace(request, score_threshold=0)
     scene = Scene.of(detections, size, asked)
     voters = subjects_among(weak, size, asked) if request.mode == "subject" else ()
-    return plan_crops(replace(scene, voters=voters, composition=composition), request)
+    return plan_crops(
+        replace(scene, voters=voters, composition=composition and Composition(composition, composition.center)), request
+    )
 
 
 def only_plan(detections: list[Detection], size: Size = LANDSCAPE, **inputs: object) -> CropPlan:

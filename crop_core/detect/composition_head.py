@@ -25,19 +25,20 @@ class CompositionHead:
         """Move the coefficients to the device.
 
         Args:
-            tensors: `weight`, float [6912, 4], and `bias`, float [4].
+            tensors: `weight`, float [6912, 6], and `bias`, float [6].
             device: The network's.
         """
         self._weight, self._bias = tensors["weight"].to(device), tensors["bias"].to(device)
 
-    def boxes(self, passes: Sequence[NetworkPass]) -> Tensor:
-        """Return the window that a person would draw in each picture, float tensor [N, 4].
+    def placed(self, passes: Sequence[NetworkPass]) -> Tensor:
+        """Return where a person would place a window in each picture, float tensor [N, 6].
 
         Args:
             passes: Each picture's pass at 416 px.
 
         Returns:
-            x1, y1, x2, y2 as fractions of the picture's sides, 0 to 1.
+            As fractions of the picture's sides, 0 to 1: x1, y1, x2, y2 of a window of free ratio, then x, y of the
+            middle of a window of a given ratio.
         """
         features = torch.stack([pooled(one) for one in passes])
         return (features @ self._weight + self._bias).clamp(0, 1)

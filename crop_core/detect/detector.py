@@ -169,7 +169,7 @@ class Detector(ABC):
             faces[i].append(counted(candidates, small[i]))
         return _Looked(
             [Candidates.joined((one, *several)) for one, several in zip(objects, faces, strict=True)],
-            self.common.head.boxes([glance.passes[0] for glance in glances]),
+            self.common.head.placed([glance.passes[0] for glance in glances]),
             clear,
             unclear,
             masks_of(self.common.salient, [views[i].pixels for i in unclear]),
@@ -189,7 +189,7 @@ class _Looked:
 
     Attributes:
         candidates: For each picture, before NMS.
-        compositions: Float tensor [pictures, 4], fractions of the sides.
+        compositions: Float tensor [pictures, 6]: a window and a middle, fractions of the sides.
         clear: For each a boolean tensor [], whether one thing is beyond doubt what it shows.
         doubtful: The positions of those that have a mask.
         masks: For each of those a float tensor [SIDE, SIDE].

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crop_core.detect.regions import Region, regions_of
-from crop_core.detection import SALIENT, Detection, in_order
+from crop_core.detection import SALIENT, Composition, Detection, in_order
 from crop_core.geometry import Box, Size
 
 Mask = tuple[tuple[float, ...], ...]
@@ -21,13 +21,13 @@ class Seen:
 
     Attributes:
         detections: In total order, in upright source pixels.
-        composition: The window that a person would draw, in upright source pixels.
+        composition: Where a person would place a window.
         mask: What stands out, rows of cells over the whole picture, 0 to 1; none where the detections left no
             doubt, so that nobody looked.
     """
 
     detections: tuple[Detection, ...]
-    composition: Box
+    composition: Composition
     mask: Mask | None = None
 
 
@@ -49,21 +49,22 @@ def seen_in(
     Args:
         size: The upright source picture's.
         detections: In upright source pixels, down to `EXPLAINING_SCORE` at least.
-        composition: x1, y1, x2, y2 as fractions of the sides.
+        composition: The window's x1, y1, x2, y2 and the middle's x, y, as fractions of the sides.
         mask: [rows, columns], 0 to 1, or none.
         score_threshold: What a score must reach.
     """
     x1, x2 = sorted((composition[0] * size.width, composition[2] * size.width))
     y1, y2 = sorted((composition[1] * size.height, composition[3] * size.height))
-    window = Box(x1, y1, x2, y2)
+    middle = (composition[4] * size.width, composition[5] * size.height)
+    placed = Composition(Box(x1, y1, x2, y2), middle)
     asked = tuple(one for one in detections if one.score >= score_threshold)
     if mask is None:
-        return Seen(asked, window)
+        return Seen(asked, placed)
     found = (_as_detection(region, size) for region in regions_of(mask))
     salient = [one for one in found if one.score >= score_threshold and not _is_explained(one.box, detections)]
     rows, columns = mask.shape
     cells = mask.reshape(MASK_CELLS, rows // MASK_CELLS, MASK_CELLS, columns // MASK_CELLS).mean((1, 3))
-    return Seen(in_order((*asked, *salient)), window, tuple(tuple(row) for row in cells.astype(float).tolist()))
+    return Seen(in_order((*asked, *salient)), placed, tuple(tuple(row) for row in cells.astype(float).tolist()))
 
 
 # Where what is opaque is most of the picture, its edge is a frame or a rounded corner and no object's.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from crop_core.frame.scene import Scene
 from crop_core.frame.subjects import weightiest
-from crop_core.geometry import Box, Size, Window
+from crop_core.geometry import Size, Window
 
 Point = tuple[float, float]
 
@@ -21,7 +21,7 @@ def focal_point(scene: Scene) -> Point:
 
 def _middle_of_subjects(scene: Scene) -> Point:
     if not scene.subjects:
-        return (scene.composition or Box(0, 0, scene.size.width, scene.size.height)).center
+        return scene.composition.middle if scene.composition else (scene.size.width / 2, scene.size.height / 2)
     main = weightiest(scene.subjects)
     faces = [(thing.face.center, thing.weight) for thing in scene.subjects if thing.sure_face and thing.face]
     together = sum(weight for _, weight in faces)

@@ -39,9 +39,9 @@ def fallback_window(policy: str, scene: Scene, ratio: Fraction | None) -> Window
         return Window(0, 0, size.width, size.height)
     composition = scene.composition if policy == "saliency" else None
     if ratio is None and composition is not None:
-        return free_window((), composition, size)
+        return free_window((), composition.box, size)
     largest = largest_size(size, ratio)
-    middle_x, middle_y = composition.center if composition else (size.width / 2, size.height / 2)
+    middle_x, middle_y = composition.middle if composition else (size.width / 2, size.height / 2)
     x1 = min(max(int(middle_x - largest.width / 2), 0), size.width - largest.width)
     y1 = min(max(int(middle_y - largest.height / 2), 0), size.height - largest.height)
     return Window(x1, y1, x1 + largest.width, y1 + largest.height)

@@ -204,7 +204,7 @@ def _subject_plan(
     focus = [thing for thing in group if _holds(largest.window, thing.box)] or [weightiest(group)]
     if exact is None and request.zoom is None and composition is not None:
         focus = [weightiest(group)]
-        placed = Placed(free_window(focus, composition, scene.size))
+        placed = Placed(free_window(focus, composition.box, scene.size))
     else:
         placed = zoom_in(focus, largest, exact, scene.size, request)
     frame = None

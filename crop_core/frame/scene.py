@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from crop_core.detection import SALIENT, Detection
+from crop_core.detection import SALIENT, Composition, Detection
 from crop_core.frame.focus import FocusAreas, focus_in
 from crop_core.frame.mask_vote import Mask, is_denied, voted
 from crop_core.frame.subjects import Thing, subjects_among, weightiest
@@ -44,7 +44,7 @@ class Scene:
         subjects: What the request allows as a subject, in the request's order.
         voters: Things below the request's threshold. They have a say in where a window lies, by their little
             weight, and are no subjects.
-        composition: The window that a person would draw; none if not given.
+        composition: Where a person would place a window; none if not given.
         focus: What the caller says the crop is about; none if not given.
         alone: Whether the one subject lies on a plain backdrop, which goes on beyond the picture.
         tilts: Of faces, by their index: by how many degrees the line between the eyes falls to the right.
@@ -54,7 +54,7 @@ class Scene:
     detections: tuple[Detection, ...]
     subjects: tuple[Thing, ...]
     voters: tuple[Thing, ...] = ()
-    composition: Box | None = None
+    composition: Composition | None = None
     focus: FocusAreas | None = None
     alone: bool = False
     tilts: Mapping[int, float] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class Scene:
         seen: Sequence[Detection],
         size: Size,
         request: CropRequest,
-        composition: Box | None = None,
+        composition: Composition | None = None,
         mask: Mask | None = None,
     ) -> Scene:
         """Return the scene for what a detector saw.
@@ -89,7 +89,7 @@ class Scene:
             seen: In total order, also what is below the request's threshold.
             size: The upright picture's.
             request: What the caller wants.
-            composition: The window that a person would draw.
+            composition: Where a person would place a window.
             mask: What stands out, rows of cells over the whole picture, 0 to 1; none where there was no doubt.
 
         Raises:

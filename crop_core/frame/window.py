@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from crop_core.detection import Composition
 from crop_core.frame.claims import Verdict, placed_at
 from crop_core.frame.composition import well_placed
 from crop_core.frame.focus import FocusAreas, claims_of_focus
@@ -47,7 +48,7 @@ def place_largest(
     things: Sequence[Thing],
     largest: Size,
     size: Size,
-    composition: Box | None = None,
+    composition: Composition | None = None,
     *,
     focus: FocusAreas | None = None,
     at: tuple[float, float] | None = None,
@@ -58,11 +59,11 @@ def place_largest(
         things: What it should hold.
         largest: The window's size.
         size: The picture's.
-        composition: The window that a person would draw; it decides what the things leave open.
+        composition: Where a person would place a window; it decides what the things leave open.
         focus: What the caller says the crop is about; its claims come before those of the things.
         at: Where in the window the weightiest thing belongs, as fractions; none if not given.
     """
-    middle = composition.center if composition else (None, None)
+    middle = composition.middle if composition else (None, None)
 
     def place(axis: int, extent: int, length: int) -> Place:
         if length == extent:
@@ -127,7 +128,7 @@ def window_on_focus(
     focus: FocusAreas,
     things: Sequence[Thing],
     voters: Sequence[Thing],
-    composition: Box | None,
+    composition: Composition | None,
     ratio: Fraction | None,
     size: Size,
     request: CropRequest,
@@ -141,7 +142,7 @@ def window_on_focus(
         focus: The caller's points and boxes.
         things: What was detected.
         voters: What was detected with less certainty; it has a say in where the window lies.
-        composition: The window that a person would draw.
+        composition: Where a person would place a window.
         ratio: Width over height; none for free.
         size: The picture's.
         request: Its `zoom` and `padding` count.
@@ -155,7 +156,7 @@ def window_on_focus(
         return place_holding([("the padding", roomy)], focus.start(axis, length), axis, extent, length, first=first)
 
     if ratio is None and request.zoom is None and composition is not None:
-        free = union((composition, keep)).clipped(size).outward()
+        free = union((composition.box, keep)).clipped(size).outward()
         first = [claims_of_focus(focus, axis, length, kept) for axis, length in ((0, free.width), (1, free.height))]
         x = place_holding((), free.x1, 0, size.width, free.width, first=first[0])
         y = place_holding((), free.y1, 1, size.height, free.height, first=first[1])
@@ -206,12 +207,12 @@ def _between(largest: Size, tight: Size, ratio: Fraction, zoom: float) -> Size:
     return Size(min(largest.width, max(1, tight.width, round(height * ratio))), height)
 
 
-def free_window(subject: Sequence[Thing], composition: Box, size: Size) -> Window:
+def free_window(subject: Sequence[Thing], drawn: Box, size: Size) -> Window:
     """Return the window that a person would draw, grown to hold the subject whole.
 
     Args:
         subject: The weightiest thing, if there is one.
-        composition: The window that a person would draw.
+        drawn: The window that a person would draw.
         size: The picture's.
     """
-    return union((composition, *(thing.box for thing in subject))).clipped(size).outward()
+    return union((drawn, *(thing.box for thing in subject))).clipped(size).outward()

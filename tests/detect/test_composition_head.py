@@ -29,15 +29,15 @@ def test_padding_has_no_say() -> None:
         assert torch.equal(pooled(passed(height, width)), torch.ones(6912))
 
 
-def test_window_is_the_bias_where_there_is_nothing_and_stays_in_the_picture() -> None:
+def test_window_and_middle_are_the_bias_where_there_is_nothing_and_stay_in_the_picture() -> None:
     tensors = load_tensors("composition.safetensors")
     head = CompositionHead(tensors, torch.device("cpu"))
-    (box,) = head.boxes([passed(416, 416, 0)])
-    assert torch.allclose(box, tensors["bias"].clamp(0, 1))
-    assert head.boxes([passed(416, 416, 1e4)]).clamp(0, 1).equal(head.boxes([passed(416, 416, 1e4)]))
+    (placed,) = head.placed([passed(416, 416, 0)])
+    assert torch.allclose(placed, tensors["bias"].clamp(0, 1))
+    assert head.placed([passed(416, 416, 1e4)]).clamp(0, 1).equal(head.placed([passed(416, 416, 1e4)]))
 
 
-def test_mirrored_picture_has_about_the_mirrored_window() -> None:
+def test_mirrored_picture_has_about_the_mirrored_window_and_middle() -> None:
     """It learned from mirror images too."""
     detector = load_detector("fast", torch.device("cpu"), torch.float32)
     for path in sorted(SAMPLES.glob("*.jpg")):
@@ -48,5 +48,6 @@ def test_mirrored_picture_has_about_the_mirrored_window() -> None:
                 [View(pixels, photo.size) for pixels in (photo.pixels(), photo.pixels().flip(-1))], 0.3, 0.5
             )
         )
-        assert abs(plain.x1 - (photo.size.width - mirrored.x2)) < 0.15 * photo.size.width
-        assert plain.width > 0.2 * photo.size.width
+        assert abs(plain.box.x1 - (photo.size.width - mirrored.box.x2)) < 0.15 * photo.size.width
+        assert abs(plain.middle[0] - (photo.size.width - mirrored.middle[0])) < 0.15 * photo.size.width
+        assert plain.box.width > 0.2 * photo.size.width

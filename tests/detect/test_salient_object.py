@@ -16,11 +16,11 @@ from crop_core.detect.regions import LEAST_SHARE, OF_LARGEST, THRESHOLD, regions
 from crop_core.detect.salient_object import SIDE, SalientObject, normalized
 from crop_core.detect.seen import seen_in
 from crop_core.detect.weights.load import load_tensors
-from crop_core.detection import SALIENT, Detection
+from crop_core.detection import SALIENT, Composition, Detection
 from crop_core.geometry import Box, Size
 
 SIZE = Size(400, 400)
-FULL = (0.0, 0.0, 1.0, 1.0)
+FULL = (0.0, 0.0, 1.0, 1.0, 0.5, 0.25)
 
 
 def mask_with(*boxes: tuple[int, int, int, int], value: float = 1.0) -> np.ndarray:
@@ -99,7 +99,7 @@ def test_a_region_that_nothing_explains_is_a_detection() -> None:
     seen = seen_in(SIZE, (), FULL, mask_with((48, 48, 96, 96)), 0.3)
     (one,) = seen.detections
     assert (one.label, one.box, one.score) == (SALIENT, Box(100, 100, 200, 200), pytest.approx(1))
-    assert seen.composition == Box(0, 0, 400, 400)
+    assert seen.composition == Composition(Box(0, 0, 400, 400), (200, 100))
     assert seen.mask is not None
     assert (len(seen.mask), len(seen.mask[0])) == (48, 48)
 

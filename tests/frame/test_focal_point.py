@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scenes import LANDSCAPE, RATIOS, dog, face, planned, scenes
 
-from crop_core.detection import Detection
+from crop_core.detection import Composition, Detection
 from crop_core.frame.focal_point import focal_point, object_position
 from crop_core.frame.scene import Scene
 from crop_core.geometry import Box, Size, Window
@@ -78,5 +78,5 @@ def test_the_focal_point_is_what_the_picture_is_about() -> None:
     assert point(dog(0, 0, 500, 400), face(560, 0, 580, 20)) == pytest.approx((250 / 600, 0.5))
     assert point(dog(0, 0, 500, 400), focus="0.9,0.1") == pytest.approx((0.9, 0.1))
     assert point() == (0.5, 0.5)
-    composed = replace(Scene.of((), LANDSCAPE, CropRequest()), composition=Box(0, 0, 60, 400))
+    composed = replace(Scene.of((), LANDSCAPE, CropRequest()), composition=Composition(Box(0, 0, 600, 400), (30, 200)))
     assert focal_point(composed) == (0.05, 0.5)

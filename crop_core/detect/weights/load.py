@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SHA256 = {
-    "composition.safetensors": "2fc89bf50415bb1f849326f1dcbffb44ff1efe8d9334d2b11e76dae56b90cd8f",
+    "composition.safetensors": "28cfc951d1e6b247cd458a8fd8401d991c1d2ddb96adabe021644a17c361ca57",
     "nanodet_g.bin": "601c06fd7552443ad5470068a64caa425ab84804c4c7193bc3e39ef7d605f7f0",
     "nanodet_g.safetensors": "7a7a1e54bea37e873914973497da6af902a1e2442424c17475d4b8a2527534ca",
     "nanodet_g.xml": "2017a6eed45b8d865f15adf2e9ce63dea9fd04fef2692ae04f293e3967441c44",
