@@ -40,15 +40,35 @@ class CompositionHead:
             As fractions of the picture's sides, 0 to 1: x1, y1, x2, y2 of a window of free ratio, then x, y of the
             middle of a window of a given ratio.
         """
-        features = torch.stack([pooled(one) for one in passes])
-        return (features @ self._weight + self._bias).clamp(0, 1)
+        return self._read([pooled(one) for one in passes])
+
+    def placed_in_mirrored(self, passes: Sequence[NetworkPass]) -> Tensor:
+        """Return the same, read off passes with the features of the mirror image.
+
+        Args:
+            passes: Each picture's pass at 416 px, from `nanodet.look_again`.
+
+        Returns:
+            As `placed`, in the picture as it is.
+        """
+        x1, y1, x2, y2, x, y = self._read([pooled(one, mirrored=True) for one in passes]).unbind(1)
+        return torch.stack((1 - x2, y1, 1 - x1, y2, 1 - x, y), 1)
+
+    def _read(self, features: Sequence[Tensor]) -> Tensor:
+        return (torch.stack(tuple(features)) @ self._weight + self._bias).clamp(0, 1)
 
 
-def pooled(one: NetworkPass) -> Tensor:
-    """Return what the head reads of a picture, float tensor [6912]: means of cells, without the padding."""
+def pooled(one: NetworkPass, *, mirrored: bool = False) -> Tensor:
+    """Return what the head reads of a picture, float tensor [6912]: means of cells, without the padding.
+
+    Args:
+        one: The pass at 416 px.
+        mirrored: Whether its features are those of the mirror image, whose padding is on the left.
+    """
     height, width = one.input_hw
     parts = []
     for stage, stride in zip(one.outputs[-len(STRIDES) :], STRIDES, strict=True):
-        content = stage[:, :, : -(-height // stride), : -(-width // stride)]
+        rows, columns = -(-height // stride), -(-width // stride)
+        content = stage[:, :, :rows, -columns:] if mirrored else stage[:, :, :rows, :columns]
         parts.append(F.avg_pool2d(F.adaptive_avg_pool2d(content, 2 * CELLS), 2).flatten())
     return torch.cat(parts)

@@ -84,7 +84,7 @@ class Detector(ABC):
         The first pass of each is NanoDet-g's at 416 px, whose features the composition head reads.
         """
 
-    def look_again(self, glances: Sequence[Glance], clear: Sequence[Tensor]) -> list[Candidates]:
+    def look_again(self, glances: Sequence[Glance], clear: Sequence[Tensor]) -> list[Glance]:
         """Return what it says at a second look; called only where it `looks_twice`.
 
         Args:
@@ -154,7 +154,7 @@ class Detector(ABC):
         small = [has_small_figures(glance.candidates, view.size) for glance, view in zip(glances, views, strict=True)]
         distant = [i for i in wanted(small) if yunet.has_far_view(views[i].size)]
 
-        def seen_again() -> list[Candidates]:
+        def seen_again() -> list[Glance]:
             return self.look_again([glances[i] for i in doubtful], [clear[i] for i in doubtful]) if doubtful else []
 
         def far_faces() -> list[Candidates]:
@@ -162,14 +162,20 @@ class Detector(ABC):
 
         again, far = self._both(seen_again, far_faces) if doubtful and distant else (seen_again(), far_faces())
         objects = [glance.candidates for glance in glances]
-        for i, candidates in zip(doubtful, again, strict=True):
-            objects[i] = candidates
+        placed = self.common.head.placed([glance.passes[0] for glance in glances])
+        if again:
+            mirrored = self.common.head.placed_in_mirrored([glance.passes[0] for glance in again])
+            rows = list(placed)
+            for i, glance, row in zip(doubtful, again, mirrored, strict=True):
+                objects[i] = glance.candidates
+                rows[i] = torch.where(clear[i], rows[i], (rows[i] + row) / 2)
+            placed = torch.stack(rows)
         faces = [[candidates] for candidates in near]
         for i, candidates in zip(distant, far, strict=True):
             faces[i].append(counted(candidates, small[i]))
         return _Looked(
             [Candidates.joined((one, *several)) for one, several in zip(objects, faces, strict=True)],
-            self.common.head.placed([glance.passes[0] for glance in glances]),
+            placed,
             clear,
             unclear,
             masks_of(self.common.salient, [views[i].pixels for i in unclear]),
@@ -233,7 +239,7 @@ class NanoDetDetector(Detector):
         """Return what NanoDet-g says of each picture at first."""
         return nanodet.look(self._objects, views, self._sides)
 
-    def look_again(self, glances: Sequence[Glance], clear: Sequence[Tensor]) -> list[Candidates]:
+    def look_again(self, glances: Sequence[Glance], clear: Sequence[Tensor]) -> list[Glance]:
         """Return what it says after a look at the mirror image."""
         return nanodet.look_again(self._objects, glances, clear)
 

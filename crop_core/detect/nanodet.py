@@ -176,7 +176,7 @@ def look(engine: Engine, views: Sequence[View], sides: Sequence[int]) -> list[Gl
     return [_glance(passes) for passes in zip(*(passes_of(engine, views, side) for side in sides), strict=True)]
 
 
-def look_again(engine: Engine, glances: Sequence[Glance], clear: Sequence[Tensor]) -> list[Candidates]:
+def look_again(engine: Engine, glances: Sequence[Glance], clear: Sequence[Tensor]) -> list[Glance]:
     """Return what the network says of each picture after a second look, at its mirror image.
 
     The two looks are averaged cell by cell: two err less than one.
@@ -185,6 +185,9 @@ def look_again(engine: Engine, glances: Sequence[Glance], clear: Sequence[Tensor
         engine: As `look` had it.
         glances: What that returned.
         clear: For each a boolean tensor []; where it is true, the first look counts alone.
+
+    Returns:
+        Each with the means as outputs, and with the features of the mirror image, from right to left.
     """
     passes = [one for glance in glances for one in glance.passes]
     alone = [answer for glance, answer in zip(glances, clear, strict=True) for _ in glance.passes]
@@ -194,9 +197,9 @@ def look_again(engine: Engine, glances: Sequence[Glance], clear: Sequence[Tensor
     ):
         both = zip(one.outputs[: len(STRIDES)], map(_mirrored, outputs[: len(STRIDES)]), strict=True)
         mean = tuple(torch.where(first_only, plain, (plain + mirrored) / 2) for plain, mirrored in both)
-        means.append(replace(one, outputs=mean))
+        means.append(replace(one, outputs=(*mean, *outputs[len(STRIDES) :])))
     seen = iter(means)
-    return [_glance([next(seen) for _ in glance.passes]).candidates for glance in glances]
+    return [_glance([next(seen) for _ in glance.passes]) for glance in glances]
 
 
 def passes_of(engine: Engine, views: Sequence[View], longest_side: int) -> list[NetworkPass]:

@@ -129,7 +129,7 @@ def proposed(network: NanoDet, pixels: Tensor, size: Size, longest_side: int) ->
     """Return the candidates of both looks."""
     engine = TorchEngine(network, torch.device("cpu"))
     (glance,) = look(engine, [View(pixels, size)], [longest_side])
-    return look_again(engine, [glance], [torch.tensor(False)])[0]
+    return look_again(engine, [glance], [torch.tensor(False)])[0].candidates
 
 
 def one_hot(*bins: int) -> Tensor:
@@ -222,8 +222,8 @@ def test_second_look_at_what_is_clear_changes_nothing(network: NanoDet, cat: byt
     glances = look(engine, views, [416, 640])
     clear, doubtful = look_again(engine, glances, [torch.tensor(True), torch.tensor(False)])
     for kind in ("boxes", "scores", "labels"):
-        assert torch.equal(getattr(clear, kind), getattr(glances[0].candidates, kind))
-    assert not torch.equal(doubtful.scores, glances[1].candidates.scores)
+        assert torch.equal(getattr(clear.candidates, kind), getattr(glances[0].candidates, kind))
+    assert not torch.equal(doubtful.candidates.scores, glances[1].candidates.scores)
 
 
 def test_candidates_keep_to_the_picture_and_to_their_number(network: NanoDet, cat: bytes) -> None:

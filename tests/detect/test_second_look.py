@@ -101,7 +101,7 @@ class Noting(Detector):
     def look(self, views: Sequence[View]) -> list[Glance]:
         return self.inner.look(views)
 
-    def look_again(self, glances: Sequence[Glance], clear: Sequence[Tensor]) -> list[Candidates]:
+    def look_again(self, glances: Sequence[Glance], clear: Sequence[Tensor]) -> list[Glance]:
         self.twice.append(len(glances))
         return self.inner.look_again(glances, clear)
 

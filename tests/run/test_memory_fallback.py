@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from crop_core import Cropper, CropRequest, DeviceError, ImageError
-from crop_core.detect.candidates import Candidates, Glance
+from crop_core.detect.candidates import Glance
 from crop_core.detect.detector import Detector
 from crop_core.detect.network_input import View
 from crop_core.detect.seen import Seen
@@ -32,7 +32,7 @@ class Hungry(Detector):
     def look(self, views: Sequence[View]) -> list[Glance]:
         return self.inner.look(views)
 
-    def look_again(self, glances: Sequence[Glance], clear: Sequence[Tensor]) -> list[Candidates]:
+    def look_again(self, glances: Sequence[Glance], clear: Sequence[Tensor]) -> list[Glance]:
         return self.inner.look_again(glances, clear)
 
     def see_all(self, views: Sequence[View], *thresholds: float) -> list[Seen]:
