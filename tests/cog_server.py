@@ -24,6 +24,15 @@ ANSWER_TIMEOUT_S = 180
 IMAGE_ENVIRONMENT = {"MALLOC_ARENA_MAX": "1"}  # what cog.yaml sets in the image
 
 
+def children_of(process: str) -> list[str]:
+    """Return the ids of its children; Linux only."""
+    found = []
+    for task in Path(f"/proc/{process}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended meanwhile
+            found += (task / "children").read_text().split()
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """A running Cog server.
@@ -83,8 +92,7 @@ class Server:
 
     def workers(self) -> list[int]:
         """Return the ids of the processes that the front end has started; Linux only."""
-        threads = Path(f"/proc/{self.process.pid}/task").iterdir()
-        return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+        return [int(child) for child in children_of(str(self.process.pid))]
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Where people would place a window, read off features that NanoDet-g computes anyway.
 
-A ridge regression from the third and fourth stage of the backbone to the window that a person drew, learned
-from 1,204 photos and their mirror images; tests/tools/learn_composition.py says how.
+Linear, from the third and fourth stage of the backbone to a box and a middle, learned from the crops that people drew
+in 1,204 photos and their mirror images; tests/tools/learn_composition.py says how. What it was learned by is how much
+of its window and of the person's overlap.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ CELLS = 3  # along each side; the means of 2 x 2 of twice as many, so that every
 
 
 class CompositionHead:
-    """The regression, on the device of the network whose features it reads."""
+    """The head, on the device of the network whose features it reads."""
 
     def __init__(self, tensors: dict[str, Tensor], device: torch.device) -> None:
         """Move the coefficients to the device.

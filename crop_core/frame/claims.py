@@ -75,7 +75,7 @@ def folded(verdicts: Iterable[Verdict], unsure_below: float) -> tuple[Verdict, .
     for axis, outcomes in unsure.items():
         if number := outcomes.total():
             boxes = f"{number} unsure box{'es' if number > 1 else ''} (score below {unsure_below:g})"
-            told = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
+            told = ", ".join(f"{outcomes[one]} {one}" for one in (WHOLE, NOT_WHOLE) if one in outcomes)
             kept[axis].append(Verdict(axis, boxes, told if len(outcomes) > 1 else next(iter(outcomes))))
     return (*kept["x"], *kept["y"])
 

@@ -79,6 +79,10 @@ def test_a_verdict_on_a_single_thing_tells_its_score_in_words() -> None:
             ],
         ),
         (
+            [Verdict("y", "cup", NOT_WHOLE, 0.2)] * 2 + [Verdict("y", "cup", WHOLE, 0.2)],
+            ["top to bottom: 3 unsure boxes (score below 0.3): 1 whole, 2 not whole"],
+        ),
+        (
             [Verdict("x", "cup", WHOLE, 0.2), Verdict("y", "the face", HELD), Verdict("y", "cup", NOT_WHOLE, 0.2)],
             [
                 "left to right: 1 unsure box (score below 0.3): whole",
@@ -89,7 +93,7 @@ def test_a_verdict_on_a_single_thing_tells_its_score_in_words() -> None:
         ([Verdict("x", "the dog whole", HELD)] * 2, ["left to right: the dog whole: held"]),
         ([Verdict("x", "dog", WHOLE, 0.5)] * 2, ["left to right: dog (score 0.50): whole"] * 2),
     ],
-    ids=["none", "one", "several", "both axes", "a claim made twice", "two things alike"],
+    ids=["none", "one", "several", "whole ones first", "both axes", "a claim made twice", "two things alike"],
 )
 def test_unsure_boxes_share_a_line_for_each_axis(verdicts: list[Verdict], lines: list[str]) -> None:
     assert [str(one) for one in folded(verdicts, 0.3)] == lines

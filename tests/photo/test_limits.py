@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pillow_heif
 import pytest
+from cog_server import children_of
 from conftest import ROOT, encoded, ramp
 from pictures import WRITERS, assert_reads_well, chunk, exif_bytes, heic, png
 from PIL import Image
@@ -608,8 +609,7 @@ main("TIFF", True)
 
 
 def children_named(name: str) -> list[str]:
-    tasks = Path(f"/proc/{os.getpid()}/task")
-    found = [child for task in tasks.iterdir() for child in (task / "children").read_text().split()]
+    found = children_of(str(os.getpid()))
     return [child for child in found if name.encode() in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
