@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from crop_core.detect.candidates import TOP_CANDIDATES, Candidates
 from crop_core.detect.engine import TorchEngine
-from crop_core.detect.nanodet import BINS, STRIDES, NanoDet, decoded, look, look_again, normalized
+from crop_core.detect.nanodet import BINS, LARGEST_SHARE, STRIDES, NanoDet, decoded, look, look_again, normalized
 from crop_core.detect.network_input import View
 from crop_core.detect.weights.load import load_tensors
 from crop_core.detection import COCO_LABELS
@@ -224,6 +224,19 @@ def test_second_look_at_what_is_clear_changes_nothing(network: NanoDet, cat: byt
     for kind in ("boxes", "scores", "labels"):
         assert torch.equal(getattr(clear.candidates, kind), getattr(glances[0].candidates, kind))
     assert not torch.equal(doubtful.candidates.scores, glances[1].candidates.scores)
+
+
+def test_a_look_at_a_larger_input_tells_of_small_boxes_alone(network: NanoDet, cat: bytes) -> None:
+    photo = open_photo(cat)
+    engine, views = TorchEngine(network, torch.device("cpu")), [View(photo.pixels(), photo.size)]
+    (first,), (both,) = look(engine, views, [416]), look(engine, views, [416, 640])
+    known = len(first.candidates.boxes)
+    assert torch.equal(both.candidates.scores[:known], first.candidates.scores)
+    boxes, scores = both.candidates.boxes[known:], both.candidates.scores[known:]
+    sides = (boxes[:, 2:] - boxes[:, :2]).amax(1)
+    small = sides <= LARGEST_SHARE * max(photo.size.width, photo.size.height) + 1e-3
+    assert scores[small].max() > 0.05
+    assert not scores[~small].any()
 
 
 def test_candidates_keep_to_the_picture_and_to_their_number(network: NanoDet, cat: bytes) -> None:
