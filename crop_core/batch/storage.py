@@ -23,6 +23,7 @@ WEB = ("http", "https")
 # fsspec has forty more. They are untested here, and some fail with a traceback for lack of a package.
 PROTOCOLS = ("file", "s3", "s3a", "gs", "gcs", *WEB)
 TRIES = 3  # of reading or writing one file, since networks fail now and then
+NO_RETRY_HELPS = (FileNotFoundError, PermissionError, CropError)
 PAUSE_S = 1.0  # before the first retry; twice as long before the second
 
 Result = TypeVar("Result")
@@ -240,14 +241,15 @@ def remove_files(folder: str, names: list[str]) -> None:
 
 
 def _retried(action: Callable[[], Result]) -> Result:
-    for number in range(TRIES - 1):
+    failed = 0
+    while True:
         try:
             return action()
-        except (FileNotFoundError, PermissionError, CropError):
-            raise  # a retry cannot help
-        except Exception:  # noqa: BLE001 (each file system has its own errors)
-            time.sleep(PAUSE_S * 2**number)
-    return action()
+        except Exception as error:  # each file system has its own errors
+            failed += 1
+            if failed == TRIES or isinstance(error, NO_RETRY_HELPS):
+                raise
+            time.sleep(PAUSE_S * 2 ** (failed - 1))
 
 
 def _reason(error: Exception) -> str:
