@@ -1,8 +1,8 @@
 """Where people would place a window, read off features that NanoDet-g computes anyway.
 
 Linear, from the third and fourth stage of the backbone to a box and a middle, learned from the crops that people drew
-in 1,204 photos and their mirror images; tests/tools/learn_composition.py says how. What it was learned by is how much
-of its window and of the person's overlap.
+in 1,204 photos and their mirror images: its windows are to overlap as much as they can with those. How that is done
+says tests/tools/learn_composition.py.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ TRAINED_SIDE = 416  # px on the longer side that the network was trained on
 # network was trained on 416 px, and takes large parts of a larger input for things that are not there; a range of sizes
 # for each scale is the way of Singh and Davis, "An Analysis of Scale Invariance in Object Detection", 2018. Chosen by
 # the composition head's training photos, among 0.25, 0.35, 0.5 and 0.65.
-LARGEST_SHARE = 0.25
+LARGEST_BOX_SHARE = 0.25
 BINS = 11  # distances 0 to 10, in strides; the GFL head of nanodet-g.yml (reg_max: 10)
 # nanodet-g.yml: BGR means and deviations, for values 0 to 255.
 MEAN_BGR = (103.53, 116.28, 123.675)
@@ -223,7 +223,7 @@ def _glance(passes: Sequence[NetworkPass]) -> Glance:
         scores, boxes = decoded(one.outputs)
         if number:  # a look at a larger input
             sides = boxes[:, 2:] - boxes[:, :2]
-            scores = scores * (sides.amax(1) <= LARGEST_SHARE * max(one.input_hw))[:, None]
+            scores = scores * (sides.amax(1) <= LARGEST_BOX_SHARE * max(one.input_hw))[:, None]
         labels = torch.arange(len(COCO_LABELS), device=scores.device)
         found.append(best_candidates(boxes, scores, labels, None, one.size, one.input_hw))
     return Glance(Candidates.joined(found), tuple(passes))

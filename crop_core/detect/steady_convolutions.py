@@ -15,7 +15,7 @@ from torch.nn import functional as F
 # oneDNN adds up so few channels in one order. Of 128 it does not, neither with AVX-512 nor, in a 1x1, without.
 MOST_CHANNELS = 64
 # A 1x1 with one output is a product of a matrix and a vector, whose sum's order depends on the threads at any length.
-OF_ONE_OUTPUT = 1
+MOST_FOR_ONE_OUTPUT = 1
 
 
 def keep_order(network: nn.Module) -> None:
@@ -31,7 +31,7 @@ def keep_order(network: nn.Module) -> None:
 
 def _most(convolution: nn.Conv2d) -> int:
     of_one_output = convolution.kernel_size == (1, 1) and convolution.out_channels == 1
-    return OF_ONE_OUTPUT if of_one_output else MOST_CHANNELS
+    return MOST_FOR_ONE_OUTPUT if of_one_output else MOST_CHANNELS
 
 
 def in_parts(convolution: nn.Conv2d, x: Tensor, channels: int) -> Tensor:

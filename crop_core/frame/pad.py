@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
-from crop_core.frame.composition import well_placed
 from crop_core.frame.place_on_axis import SURE_THING, place_holding
+from crop_core.frame.rule_of_thirds import well_placed
 from crop_core.frame.subjects import Thing, weightiest
 from crop_core.geometry import Box, Size, Window, union
 from crop_core.request import CropRequest

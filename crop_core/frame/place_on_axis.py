@@ -19,8 +19,8 @@ from crop_core.frame.claims import (
     settle_claims,
     span_of,
 )
-from crop_core.frame.composition import well_placed
 from crop_core.frame.keep_faces import claims_of_faces
+from crop_core.frame.rule_of_thirds import well_placed
 from crop_core.frame.subjects import Thing
 from crop_core.geometry import Box
 
@@ -83,7 +83,7 @@ def best_place(
         extent: The picture's side, pixels.
         length: The window's side, at most `extent`.
         middle_at: Where the window's middle should be, as far as what it keeps whole leaves that open; none for the
-            rules of thumb of `composition`.
+            middle or the rule of thirds.
         first: Claims that come before those of the things.
         at: Where in the window the weightiest thing belongs, as a fraction; none if not given.
     """

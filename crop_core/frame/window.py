@@ -9,9 +9,9 @@ from fractions import Fraction
 
 from crop_core.detection import Composition
 from crop_core.frame.claims import Verdict, placed_at
-from crop_core.frame.composition import well_placed
 from crop_core.frame.focus import FocusAreas, claims_of_focus
 from crop_core.frame.place_on_axis import Place, best_place, place_holding
+from crop_core.frame.rule_of_thirds import well_placed
 from crop_core.frame.subjects import Thing
 from crop_core.geometry import Box, Size, Window, union
 from crop_core.request import MATCH_INPUT, CropRequest

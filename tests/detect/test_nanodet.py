@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from crop_core.detect.candidates import TOP_CANDIDATES, Candidates
 from crop_core.detect.engine import TorchEngine
-from crop_core.detect.nanodet import BINS, LARGEST_SHARE, STRIDES, NanoDet, decoded, look, look_again, normalized
+from crop_core.detect.nanodet import BINS, LARGEST_BOX_SHARE, STRIDES, NanoDet, decoded, look, look_again, normalized
 from crop_core.detect.network_input import View
 from crop_core.detect.weights.load import load_tensors
 from crop_core.detection import COCO_LABELS
@@ -234,7 +234,7 @@ def test_a_look_at_a_larger_input_tells_of_small_boxes_alone(network: NanoDet, c
     assert torch.equal(both.candidates.scores[:known], first.candidates.scores)
     boxes, scores = both.candidates.boxes[known:], both.candidates.scores[known:]
     sides = (boxes[:, 2:] - boxes[:, :2]).amax(1)
-    small = sides <= LARGEST_SHARE * max(photo.size.width, photo.size.height) + 1e-3
+    small = sides <= LARGEST_BOX_SHARE * max(photo.size.width, photo.size.height) + 1e-3
     assert scores[small].max() > 0.05
     assert not scores[~small].any()
 

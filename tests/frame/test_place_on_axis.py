@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crop_core.detection import Detection
-from crop_core.frame.composition import well_placed
 from crop_core.frame.place_on_axis import best_place, claims_on, place_holding
+from crop_core.frame.rule_of_thirds import well_placed
 from crop_core.frame.subjects import Thing, subjects_among
 from crop_core.geometry import Box, Size
 from crop_core.request import CropRequest
