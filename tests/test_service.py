@@ -241,6 +241,7 @@ class _FaultySink(Quiet, BaseHTTPRequestHandler):
     """A sink for uploads whose answers a test sets."""
 
     fault: ClassVar[str] = ""
+    held: ClassVar[threading.Event] = threading.Event()
     released: ClassVar[threading.Event] = threading.Event()
 
     def do_PUT(self) -> None:
@@ -255,6 +256,7 @@ class _FaultySink(Quiet, BaseHTTPRequestHandler):
             case "no HTTP":
                 self.wfile.write(b"hello\r\n\r\n")
             case "never answers":
+                self.held.set()
                 self.released.wait(ANSWER_TIMEOUT_S)
             case _:
                 self.answer(201)
@@ -302,6 +304,7 @@ def test_a_sink_that_never_answers_holds_one_prediction_until_it_is_cancelled(
 ) -> None:
     fault.fault = "never answers"
     with _asked(faulty_uploading_server, "stuck", image=CAT) as answers:
+        assert fault.held.wait(ANSWER_TIMEOUT_S)
         assert faulty_uploading_server.ask("POST", "/predictions", {"input": {"image": CAT}})[0] == 409
         assert faulty_uploading_server.ask("POST", "/predictions/stuck/cancel")[0] == 200
     assert answers[0][1]["status"] == "canceled"
